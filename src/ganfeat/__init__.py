@@ -1,0 +1,55 @@
+"""Features from unlabelled images, learned by generative adversarial networks.
+
+Names are imported when they are first used, so that ``import ganfeat`` and ``ganfeat --help`` answer at
+once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DCGAN": "ganfeat.estimators",
+    "FeatureExtractor": "ganfeat.features",
+    "ImageDataset": "ganfeat.data",
+    "InputError": "ganfeat.errors",
+    "LinearSVM": "ganfeat.probes",
+    "RunError": "ganfeat.errors",
+    "few_label_curve": "ganfeat.probes",
+    "load": "ganfeat.estimators",
+    "load_images": "ganfeat.data",
+}
+
+__all__ = [
+    "DCGAN",
+    "FeatureExtractor",
+    "ImageDataset",
+    "InputError",
+    "LinearSVM",
+    "RunError",
+    "few_label_curve",
+    "load",
+    "load_images",
+]
+
+if TYPE_CHECKING:
+    from ganfeat.data import ImageDataset, load_images
+    from ganfeat.errors import InputError, RunError
+    from ganfeat.estimators import DCGAN, load
+    from ganfeat.features import FeatureExtractor
+    from ganfeat.probes import LinearSVM, few_label_curve
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'ganfeat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,293 @@
+"""A run folder on disk: settings, weights, history, samples, and the exact state of the training.
+
+::
+
+    RUN/
+      config.json          everything needed to rebuild the model
+      model.safetensors    the weights that `load` and `extract` use
+      README.md            a model card
+      history.jsonl        one line a logged step
+      samples/*.png        a sheet of samples, always from the same z
+      checkpoints/step-00001234/{state.safetensors,state.json}
+
+Nothing is pickled. Every file is written under a temporary name, flushed to the disk and renamed, so a
+process may be killed at any moment; a checkpoint carries the SHA-256 of its tensors, and one that does
+not match is passed over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganfeat.config import differences
+from ganfeat.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    import torch
+
+Tensors = dict[str, "torch.Tensor"]
+
+FORMAT = 1
+KEPT_CHECKPOINTS = 2
+CONTINUABLE = (
+    *(
+        f"estimator.{name}:"
+        for name in (
+            *("max_iter", "verbose", "warm_start"),
+            *("device", "precision", "random_state"),  # what they came to is compared, at the top level
+            *("taps", "at", "pool", "pooling"),
+        )
+    ),
+    "data.source:",
+    "ganfeat:",
+    "torch:",
+)
+"""Settings that may change between the start of a run and its continuation."""
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write under a temporary name beside ``path``, flush, rename."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def _to_bytes(tensors: Tensors) -> bytes:
+    import torch
+    from safetensors.torch import save
+
+    return save({k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    InputError
+        If it is absent or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+class RunFolder:
+    """The files of one run.
+
+    Parameters
+    ----------
+    path : Path or str
+        Need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.history = self.path / "history.jsonl"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has been started here."""
+        return (self.path / "config.json").is_file()
+
+    def config(self) -> dict[str, Any]:
+        """Read ``config.json``.
+
+        Raises
+        ------
+        InputError
+            If this is no run folder, or one written by a later version.
+        """
+        path = self.path / "config.json"
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            there = "has no config.json" if self.path.is_dir() else "does not exist"
+            raise InputError(
+                f"{self.path} is not a run folder: it {there}. Train one with: "
+                f"ganfeat train DATA --out {self.path}"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise InputError(
+                f"{path} is of format {config.get('format') if isinstance(config, dict) else None!r}, "
+                f"this version of ganfeat reads format {FORMAT}"
+            )
+        return config
+
+    def open(self, config: Mapping[str, Any]) -> bool:
+        """Start a run with these settings, or find it started; return whether it was.
+
+        Raises
+        ------
+        InputError
+            If the folder holds a run with other settings (the message lists them), or other files.
+        """
+        config = json.loads(json.dumps({**config, "format": FORMAT}))
+        if self.exists:
+            before = self.config()
+            lines = [
+                line
+                for line in differences(before, config)
+                if not line.startswith(CONTINUABLE)
+            ]
+            if lines:
+                raise InputError(
+                    f"{self.path} holds a run with other settings:\n  "
+                    + "\n  ".join(lines)
+                    + "\nGive those settings to continue it, or another --out to start anew."
+                )
+            if before != config:
+                self.write_json("config.json", config)
+            return True
+        if self.path.exists() and (not self.path.is_dir() or self._foreign_files()):
+            raise InputError(
+                f"{self.path} exists and is no run folder: give --out a new or an empty folder, so that "
+                "nothing of yours is overwritten"
+            )
+        for folder in (self.path, self.samples, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", config)
+        return False
+
+    def _foreign_files(self) -> bool:
+        ours = {"samples", "checkpoints", ".lock"}
+        return any(p.name not in ours and ".tmp-" not in p.name for p in self.path.iterdir())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from writing to the same run; a killed process leaves no lock.
+
+        Raises
+        ------
+        InputError
+            If another process is training into this folder.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(
+                    f"another process is training into {self.path}: wait for it or give another --out"
+                ) from None
+            yield
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file atomically."""
+        write_atomically(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def write_model(self, tensors: Tensors) -> None:
+        """Write ``model.safetensors``."""
+        write_atomically(self.path / "model.safetensors", _to_bytes(tensors))
+
+    def read_model(self) -> Tensors:
+        """Read ``model.safetensors``.
+
+        Raises
+        ------
+        InputError
+            If the run has no weights yet, or they are damaged.
+        """
+        path = self.path / "model.safetensors"
+        if not path.exists():
+            raise InputError(
+                f"{self.path} has no weights yet: the training stopped before its first checkpoint. "
+                "Run the same train command again"
+            )
+        return read_tensors(path)
+
+    def write_checkpoint(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        """Write the exact state of a training and drop all but the newest two.
+
+        ``state`` must have ``step``. The folder appears under its name only when it is complete.
+        """
+        target = self.checkpoints / f"step-{state['step']:08d}"
+        temporary = self.checkpoints / f".{target.name}.tmp-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        content = _to_bytes(tensors)
+        described = {**state, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest()}
+        write_atomically(temporary / "state.safetensors", content)
+        write_atomically(temporary / "state.json", json.dumps(described).encode())
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+        _flush_folder(self.checkpoints)
+        for old in self._checkpoint_folders()[KEPT_CHECKPOINTS:]:
+            shutil.rmtree(old, ignore_errors=True)
+        for torn in self.checkpoints.glob(".step-*.tmp-*"):
+            shutil.rmtree(torn, ignore_errors=True)
+
+    def _checkpoint_folders(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*"), reverse=True) if self.checkpoints.is_dir() else []
+
+    def read_checkpoint(self) -> tuple[Tensors, dict[str, Any], list[str]] | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns
+        -------
+        tensors, state, warnings
+            One warning for each damaged checkpoint that was passed over. None where there is no
+            checkpoint at all.
+
+        Raises
+        ------
+        RunError
+            If there are checkpoints and all are damaged.
+        """
+        from safetensors.torch import load
+
+        folders, warnings = self._checkpoint_folders(), []
+        for folder in folders:
+            try:
+                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                content = (folder / "state.safetensors").read_bytes()
+                if hashlib.sha256(content).hexdigest() != state["sha256"]:
+                    raise ValueError("its checksum does not match")
+                return load(content), state, warnings
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                warnings.append(f"checkpoint {folder} is damaged ({error}): going back to the one before it")
+        if folders:
+            raise RunError(
+                f"all checkpoints of {self.path} are damaged: " + "; ".join(warnings) + ". "
+                f"Remove the folder {self.checkpoints} to start this run from its beginning"
+            )
+        return None

@@ -1,0 +1,183 @@
+"""Parquet with encoded images inside, as on the Hugging Face Hub: one file, or several shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganfeat.data.encoded import EncodedImages, Item, Unreadable
+from ganfeat.data.folder import found_file, printable, signature_of
+from ganfeat.errors import InputError
+
+SUFFIXES = (".parquet", ".pq")
+
+_IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "bytes")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_SPLITS = {"train": "train", "test": "test", "validation": "validation", "valid": "validation"}
+_SPLITS |= {"val": "validation", "dev": "validation"}
+_ROWS_AT_ONCE = 64
+
+
+def open_parquet(paths: list[Path], source: str) -> EncodedImages:
+    """Make the images of one or more parquet files ready for decoding.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Read in the order given. All must have the same image column.
+    source : str
+        What they are, in words.
+
+    Returns
+    -------
+    EncodedImages
+        With labels from the column ``label``, ``labels``, ``fine_label``, ``class`` or ``target`` if there
+        is one of integers or strings (-1 where a row has none), and class names from the ``ClassLabel`` in
+        the ``huggingface`` metadata, else from the strings.
+
+    Raises
+    ------
+    InputError
+        If a file is not parquet, or has no column of encoded images, or more than one candidate.
+    """
+    import pyarrow.parquet as pq
+
+    image_column = label_column = None
+    schema: Any = None
+    ids: list[str] = []
+    for path in paths:
+        try:
+            with pq.ParquetFile(path) as table:
+                own, rows = table.schema_arrow, table.metadata.num_rows
+        except Exception as error:  # ArrowException and OSError alike
+            raise InputError(f"{path} cannot be read as parquet: {error}") from error
+        if schema is None:
+            schema = own
+            image_column, label_column = _image_column(own, path), _label_column(own)
+        for column in filter(None, (image_column, label_column)):
+            if column not in own.names or own.field(column).type != schema.field(column).type:
+                raise InputError(
+                    f"{path} and {paths[0]} differ in the column {column!r}: load them separately"
+                )
+        ids += [f"{printable(path.name)}:{row}" for row in range(rows)]
+    assert image_column is not None
+    labels, classes = _labels(paths, schema, label_column) if label_column else (None, None)
+
+    def items() -> Iterator[Item]:
+        return _encoded(paths, image_column)
+
+    return EncodedImages(
+        source=source,
+        ids=tuple(ids),
+        items=items,
+        signature=signature_of(tuple(found_file(path) for path in paths)),
+        labels=labels,
+        classes=classes,
+    )
+
+
+def one_split(paths: list[Path], root: Path) -> list[Path]:
+    """Refuse shards of several splits, which nobody means to mix.
+
+    Raises
+    ------
+    InputError
+        Naming the glob for each split.
+    """
+    globs: dict[str, str] = {}
+    for path in paths:
+        prefix = path.stem.replace("_", "-").replace(".", "-").split("-")[0]
+        split = _SPLITS.get(prefix.lower())
+        if split is not None:
+            globs.setdefault(split, f"{path.parent}/{prefix}*{path.suffix}")
+    if len(globs) > 1:
+        choices = ", ".join(repr(glob) for glob in sorted(globs.values()))
+        raise InputError(f"{root} holds the splits {', '.join(sorted(globs))}: say which, one of {choices}")
+    return paths
+
+
+def _image_column(schema: Any, path: Path) -> str:
+    candidates = [field.name for field in schema if _holds_bytes(field.type)]
+    named = [name for name in _IMAGE_COLUMNS if name in candidates]
+    if named:
+        return named[0]
+    if len(candidates) == 1:
+        return str(candidates[0])
+    found = f"several ({', '.join(candidates)})" if candidates else "none"
+    raise InputError(
+        f"{path}: looked for one column of encoded images (binary, or a struct with a field 'bytes'), found "
+        f"{found}; the columns are {', '.join(schema.names)}. Rename the one you mean to 'image'"
+    )
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        position = kind.get_field_index("bytes")
+        return position >= 0 and _holds_bytes(kind.field(position).type)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _label_column(schema: Any) -> str | None:
+    import pyarrow.types as types
+
+    for name in _LABEL_COLUMNS:
+        if name in schema.names:
+            kind = schema.field(name).type
+            if types.is_dictionary(kind):
+                kind = kind.value_type
+            if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
+                return name
+    return None
+
+
+def _labels(
+    paths: list[Path], schema: Any, column: str
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
+    import pyarrow.parquet as pq
+
+    values: list[Any] = []
+    for path in paths:
+        with pq.ParquetFile(path) as table:
+            values += table.read(columns=[column]).column(0).to_pylist()
+    if all(value is None for value in values):
+        return None, None
+    if any(isinstance(value, str) for value in values):
+        classes = tuple(sorted({value for value in values if value is not None}))
+        index = {name: label for label, name in enumerate(classes)}
+        values = [None if value is None else index[value] for value in values]
+    else:
+        classes = _class_names(schema, column)
+    labels = np.array([-1 if value is None else value for value in values], dtype=np.int64)
+    return labels, classes if labels.max() < len(classes) else None
+
+
+def _class_names(schema: Any, column: str) -> tuple[str, ...]:
+    try:
+        described = json.loads((schema.metadata or {})[b"huggingface"])
+        feature = described["info"]["features"][column]
+        return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else ()
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _encoded(paths: list[Path], column: str) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with pq.ParquetFile(path) as table:
+            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+                for cell in batch.column(0).to_pylist():
+                    content = cell.get("bytes") if isinstance(cell, dict) else cell
+                    if content is not None:
+                        yield content
+                    elif isinstance(cell, dict) and cell.get("path"):
+                        yield Unreadable(f"the row names a file, {cell['path']!r}, and does not hold it")
+                    else:
+                        yield Unreadable("no image in this row")

@@ -1,0 +1,636 @@
+"""The scikit-learn door: a GAN is fitted to images, and transforms images into features."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+import ganfeat
+from ganfeat import arrays, history
+from ganfeat.arrays import ImageShape, Scaling
+from ganfeat.checkpoint import RunFolder, Tensors
+from ganfeat.config import suggest
+from ganfeat.device import autocast, resolve_device, resolve_precision
+from ganfeat.errors import InputError
+from ganfeat.features import FeatureExtractor, Taps
+from ganfeat.nets.blocks import initialise, narrowest_input
+from ganfeat.objectives.base import Objective
+from ganfeat.objectives.gan import GAN
+from ganfeat.training import LoopSettings, Trainer
+
+SAMPLE_BATCH = 256
+
+
+class _GANEstimator(TransformerMixin, BaseEstimator):
+    """What all estimators share; subclasses say their parameters and build their objective.
+
+    ``network`` names the tapped network of the objective whose layers are the features.
+    """
+
+    method: ClassVar[str]
+    network: ClassVar[str] = "discriminator"
+
+    @abstractmethod
+    def _objective(self, image_shape: ImageShape) -> Objective:
+        """A new objective for images of this shape."""
+
+    # ------------------------------------------------------------------ scikit-learn
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:  # noqa: N803
+        """Images ``(n, h, w, c)``: ``uint8``, or ``float32`` in the networks' [-1, 1]."""
+        array = getattr(X, "images", X)
+        if getattr(array, "ndim", 0) not in (3, 4):
+            array = validate_data(self, array, reset=reset, dtype="numeric", ensure_min_samples=1)
+            shape = (
+                arrays.resolve_image_shape(array.shape[1], self.image_shape) if reset else self.image_shape_
+            )
+        else:
+            array = array if isinstance(array, np.ndarray) else np.asarray(array)
+            array = array[..., None] if array.ndim == 3 else array
+            if len(array) == 0:
+                raise InputError("there are 0 images: at least 2 are needed")
+            if array.dtype != np.uint8 and not np.isfinite(array).all():
+                raise InputError("images have NaN or infinite pixels: remove or replace them first")
+            shape = array.shape[1:] if reset else self.image_shape_
+        images = arrays.as_images(array, shape)
+        if reset:
+            self.image_shape_: ImageShape = (int(shape[0]), int(shape[1]), int(shape[2]))
+            self.n_features_in_ = int(np.prod(shape))
+            self.scaling_ = Scaling.learn(images)
+            self._integer = images.dtype == np.uint8
+        if images.dtype == np.uint8 and self._integer:
+            return images
+        return self.scaling_.to_networks(images)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """``layer:stage[channel,row,column]`` for every feature.
+
+        Returns
+        -------
+        ndarray of str ``(n_features,)``
+        """
+        check_is_fitted(self, "objective_")
+        return self.extractor().get_feature_names_out()
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X: Any, y: Any = None, *, run: Path | str | None = None) -> Self:  # noqa: N803
+        """Learn from images, without labels.
+
+        Parameters
+        ----------
+        X : array or ImageDataset
+            Images ``(n, height, width, channels)``, or rows ``(n, height * width * channels)``.
+            ``uint8`` is 0..255; the range of other types is learned from X.
+        y : ignored
+        run : Path or str, optional
+            Run folder for checkpoints, history and samples. If it holds the same run, unfinished, the
+            training goes on from its newest checkpoint.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If a parameter, the images, or the run folder do not fit.
+        RunError
+            If the training diverged.
+        """
+        for record in self.iter_fit(X, run=run):
+            if self.verbose:
+                losses = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if "/" in k)
+                print(f"epoch {record['epoch']:.2f}  {losses}  {record['images_per_second']:.0f} images/s")
+        return self
+
+    def iter_fit(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        run: Path | str | None = None,
+        log_every: int = 10,
+        checkpoint_seconds: float = 60.0,
+        sheets: int = 20,
+        tensorboard: bool = False,
+    ) -> Iterator[history.Record]:
+        """Fit, step by step: yields the records of :meth:`ganfeat.training.Trainer.run`.
+
+        The model is fitted when the iterator ends; :meth:`request_stop` ends it early, with a checkpoint.
+
+        Parameters
+        ----------
+        X, run
+            As in :meth:`fit`.
+        log_every : int
+            Steps between two records.
+        checkpoint_seconds : float
+            Seconds between two checkpoints in ``run``.
+        sheets : int
+            Sample sheets in ``run`` over the whole training.
+        tensorboard : bool
+            Write TensorBoard's event files to ``run``.
+        """
+        images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
+        folder = RunFolder(run) if run is not None else None
+        seed = self._seed(folder)
+        settings = self._loop_settings(seed, log_every, checkpoint_seconds, sheets)
+        if folder is None:
+            before = getattr(self, "_training", None) if self.warm_start else None
+            yield from self._train(images, settings, None, before=before)
+            return
+        if len(images) < 2:
+            raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
+        with torch.device("meta"):
+            self._objective(self.image_shape_)  # a wrong setting must not leave a folder behind
+        data = {"source": str(getattr(X, "source", "")), "n": len(images), "fingerprint": arrays.fingerprint(images)}
+        config = self._config(settings.seed, settings.precision, data)
+        with folder.locked():
+            folder.open(config)
+            (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
+            yield from self._train(images, settings, folder, tensorboard=tensorboard)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Go on with one more epoch, on these images; the first call starts.
+
+        Parameters
+        ----------
+        X : array or ImageDataset
+            As in :meth:`fit`; must have the shape of the first call's.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        started = hasattr(self, "objective_")
+        images = self._validated(X, reset=not started)
+        settings = dataclasses.replace(self._loop_settings(self._seed(None), 10, 60.0, 0), max_iter=1)
+        for _ in self._train(images, settings, None, before=getattr(self, "_training", None)):
+            pass
+        return self
+
+    def request_stop(self) -> None:
+        """End a running :meth:`iter_fit` after the step in progress. Safe in a signal handler."""
+        trainer = getattr(self, "_trainer", None)
+        if trainer is not None:
+            trainer.request_stop()
+
+    def _seed(self, folder: RunFolder | None) -> int:
+        if self.random_state is None:
+            if folder is not None and folder.exists:
+                return int(folder.config()["seed"])
+            return getattr(self, "_drawn_seed", None) or self._draw_seed()
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**31 - 1))
+        if isinstance(self.random_state, np.random.Generator):
+            return int(self.random_state.integers(2**31 - 1))
+        return int(self.random_state)
+
+    def _draw_seed(self) -> int:
+        return int(np.random.default_rng().integers(1, 2**31 - 1))
+
+    def _loop_settings(self, seed: int, log_every: int, checkpoint_seconds: float, sheets: int) -> LoopSettings:
+        self.device_ = resolve_device(self.device)
+        return LoopSettings(
+            max_iter=self.max_iter,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            betas=(self.beta1, 0.999),
+            weight_decay=self.weight_decay,
+            ema=self.ema,
+            seed=seed,
+            precision=self._resolved_precision(),
+            log_every=log_every,
+            checkpoint_seconds=checkpoint_seconds,
+            sheets=sheets,
+        )
+
+    def _resolved_precision(self) -> str:
+        precision = resolve_precision(self.precision, self.device_)
+        height, width, _ = self.image_shape_
+        if precision == "bf16" and self.device_.type == "cpu" and narrowest_input(height, width) < 2:
+            # oneDNN's bf16 weight gradients are wrong, up to infinite, for maps one pixel wide (torch 2.13)
+            if self.precision == "bf16":
+                raise InputError(
+                    f"images of {height} x {width} shrink to one pixel, where bf16 gradients are wrong on the CPU: "
+                    "use precision='auto' or 'fp32'"
+                )
+            return "fp32"
+        return precision
+
+    def _new_objective(self, seed: int) -> Objective:
+        with torch.random.fork_rng(devices=[]):
+            objective = self._objective(self.image_shape_)
+        initialise(objective, torch.Generator().manual_seed(seed))
+        return objective
+
+    def _train(
+        self,
+        images: NDArray[Any],
+        settings: LoopSettings,
+        folder: RunFolder | None,
+        *,
+        before: tuple[Tensors, dict[str, Any]] | None = None,
+        tensorboard: bool = False,
+    ) -> Iterator[history.Record]:
+        calls = int(before[1].get("calls", 0)) + 1 if before is not None else 0
+        if before is not None:  # another order of the images than in the fits before
+            settings = dataclasses.replace(settings, seed=settings.seed + calls)
+        trainer = self._trainer = Trainer(self._new_objective(settings.seed), images, settings, self.device_)
+        if before is not None:
+            trainer.load(before[0], {**before[1], "step": 0})
+        try:
+            self.history_ = history.read(folder.history) if folder is not None else []
+            for record in trainer.run(folder, tensorboard=tensorboard):
+                self.history_.append(record)
+                yield record
+            if folder is not None:
+                self.history_ = history.read(folder.history)
+            self._adopt(trainer.trained(), settings.seed, settings.precision)
+            tensors, state = trainer.state()
+            self._training = (
+                {k: v.detach().cpu().clone() for k, v in tensors.items()},
+                {**state, "calls": calls},
+            )
+            self.n_iter_ = max(1, round(trainer.epoch))
+            self.finished_ = trainer.step == trainer.total_steps
+        finally:
+            del self._trainer
+
+    def _adopt(self, tensors: Tensors, seed: int, precision: str) -> None:
+        """Take trained weights as this estimator's."""
+        objective = self._new_objective(seed)
+        try:
+            objective.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise InputError(
+                f"the weights do not fit the settings in config.json: {str(error).splitlines()[-1].strip()}"
+            ) from None
+        objective.eval().requires_grad_(False)
+        self.objective_ = objective.to(self.device_, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.generator_ = objective.sampler()
+        self.discriminator_ = objective.taps()[self.network]
+        self._drawn_seed, self._precision = seed, precision
+        self._extractor: FeatureExtractor | None = None
+        self._n_features_out = self.extractor().n_features_out_
+
+    # ------------------------------------------------------------------ use
+
+    def extractor(self, **changes: Any) -> FeatureExtractor:
+        """The feature extractor that :meth:`transform` uses, ready; or one with other settings.
+
+        Parameters
+        ----------
+        **changes
+            Parameters of :class:`~ganfeat.features.FeatureExtractor`, e.g. ``taps=[-1]``.
+        """
+        check_is_fitted(self, "objective_")
+        wanted = {
+            "taps": self.taps,
+            "at": self.at,
+            "pool": self.pool,
+            "pooling": self.pooling,
+            "device": str(self.device_),
+            "precision": self._precision,
+            "bn": "eval",
+            **changes,
+        }
+        kept = self._extractor
+        if kept is not None and all(getattr(kept, name) == value for name, value in wanted.items()):
+            return kept
+        extractor = FeatureExtractor(self.objective_.taps()[self.network], **wanted)
+        if wanted["bn"] == "recalibrate":
+            return extractor  # the caller fits it on images
+        extractor.fit(np.zeros((2, *self.image_shape_), np.uint8))
+        extractor.scaling_ = Scaling(-1.0, 1.0)  # rows that are not uint8 arrive in the networks' range
+        if not changes:
+            self._extractor = extractor
+        return extractor
+
+    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Features of images: all conv layers of D, pooled, flattened, side by side.
+
+        Parameters
+        ----------
+        X : array or ImageDataset
+            Images or rows, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray ``float32 (n, n_features)``
+        """
+        check_is_fitted(self, "objective_")
+        return self.extractor().transform(self._validated(X, reset=False))
+
+    @torch.no_grad()
+    def generate(self, z: NDArray[Any]) -> NDArray[Any]:
+        """Images of latents: G(z).
+
+        Parameters
+        ----------
+        z : array ``(n, n_components)``
+
+        Returns
+        -------
+        ndarray ``(n, height, width, channels)``
+            ``uint8`` if the model was fitted on ``uint8``, else ``float32`` in the range of its data.
+        """
+        check_is_fitted(self, "objective_")
+        z = np.asarray(z, np.float32)
+        n_components = self.objective_.draw_latents(1, torch.Generator()).shape[1]
+        if z.ndim != 2 or z.shape[1] != n_components:
+            raise InputError(f"z must be (n, {n_components}), not {z.shape}")
+        pictures = []
+        for start in range(0, len(z), SAMPLE_BATCH):
+            with autocast(self.device_, self._precision):
+                x_NCHW = self.generator_(torch.from_numpy(z[start : start + SAMPLE_BATCH]).to(self.device_))
+            pictures.append(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
+        x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self.image_shape_), np.float32)
+        return arrays.to_uint8(x_NHWC) if self._integer else self.scaling_.from_networks(x_NHWC)
+
+    def sample(self, n_samples: int = 1, random_state: int | None = None) -> NDArray[Any]:
+        """Draw new images.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, optional
+            Seed of z; None draws anew every time.
+
+        Returns
+        -------
+        ndarray ``(n_samples, height, width, channels)``, see :meth:`generate`
+        """
+        check_is_fitted(self, "objective_")
+        if n_samples < 1:
+            raise InputError(f"n_samples={n_samples} must be at least 1")
+        seed = self._draw_seed() if random_state is None else int(random_state)
+        return self.generate(self.objective_.draw_latents(n_samples, torch.Generator().manual_seed(seed)).numpy())
+
+    # ------------------------------------------------------------------ files
+
+    def _config(self, seed: int, precision: str, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ganfeat": ganfeat.__version__,
+            "torch": torch.__version__,
+            "method": self.method,
+            "estimator": {k: _plain(v) for k, v in self.get_params(deep=False).items()},
+            "image_shape": list(self.image_shape_),
+            "scaling": dataclasses.asdict(self.scaling_) | {"integer": bool(self._integer)},
+            "seed": seed,
+            "device": self.device_.type,
+            "precision": precision,
+            "data": data,
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted model as a run folder: settings, weights, a model card. Nothing is pickled.
+
+        Parameters
+        ----------
+        path : Path or str
+            A new or empty folder, or one that this very model was saved to.
+
+        Raises
+        ------
+        InputError
+            If something else is there.
+        """
+        check_is_fitted(self, "objective_")
+        folder = RunFolder(path)
+        config = self._config(self._drawn_seed, self._precision, {})
+        folder.open(config)
+        folder.write_model(dict(self.objective_.state_dict()))
+        (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
+        folder.history.write_text("".join(json.dumps(r) + "\n" for r in self.history_), encoding="utf-8")
+
+    @classmethod
+    def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
+        known = cls().get_params(deep=False)
+        parameters = {k: v for k, v in config["estimator"].items() if k in known}
+        if isinstance(parameters.get("image_shape"), list):
+            parameters["image_shape"] = tuple(parameters["image_shape"])
+        model = cls(**parameters).set_params(device=device)
+        model.image_shape_ = tuple(config["image_shape"])
+        model.n_features_in_ = int(np.prod(model.image_shape_))
+        scaling = dict(config["scaling"])
+        model._integer = scaling.pop("integer")
+        model.scaling_ = Scaling(**scaling)
+        model.device_ = resolve_device(device)
+        model.history_ = history.read(folder.history)
+        precision = model._resolved_precision()
+        model._adopt(folder.read_model(), int(config["seed"]), precision)
+        model.n_iter_ = max(1, round(model.history_[-1]["epoch"])) if model.history_ else 1
+        return model
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can hold it."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | type(None)) else None
+
+
+class DCGAN(_GANEstimator):
+    """Deep convolutional GAN; its discriminator's layers are the features.
+
+    The defaults are the paper's, and its released code's where the paper is silent. On a few thousand images,
+    ``augment=("translate",)``, ``batch_size=64`` and a higher learning rate give better features.
+
+    Parameters
+    ----------
+    n_components : int
+        Length of z.
+    width : int
+        Maps of D's first and G's last hidden layer; doubled at every halving of the side.
+    kernel_size : int
+        Odd.
+    prior : {"uniform", "normal"}
+        Distribution of z: U(-1, 1) or N(0, 1).
+    augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
+        Random transforms of what D sees, real and generated alike.
+    max_iter : int
+        Epochs.
+    batch_size : int
+    learning_rate : float
+        Of Adam, for G and D.
+    beta1 : float
+        Adam's first moment; 0.9 oscillates.
+    weight_decay : float
+        L2 that is added to the gradient.
+    ema : float
+        Decay of a moving average of G's weights, used for samples; 0 for none, 0.999 is usual.
+    taps, at, pool, pooling
+        Where features are read, and how they are pooled: see :class:`~ganfeat.features.FeatureExtractor`.
+    image_shape : (height, width, channels), optional
+        Shape of the images when rows are given; one entry may be -1. Guessed for squares.
+    warm_start : bool
+        Let ``fit`` go on from the model fitted before.
+    device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "bf16", "fp32"}
+        ``auto`` multiplies in bf16 where the hardware gains from it. Weights are float32 always.
+    random_state : int, numpy Generator or RandomState, optional
+        Seed of everything; the global generators are never touched.
+    verbose : int
+        1 prints a line a record.
+
+    Attributes
+    ----------
+    objective_ : ganfeat.objectives.gan.GAN
+        The trained networks, batch-norm statistics re-estimated on the training images.
+    generator_, discriminator_ : torch.nn.Module
+    history_ : list of dict
+        The records of the training.
+    image_shape_ : (height, width, channels)
+    n_iter_ : int
+        Epochs trained.
+    finished_ : bool
+        Whether the last fit ran to its end.
+
+    References
+    ----------
+    A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", ICLR 2016, arXiv:1511.06434.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from ganfeat import DCGAN
+    >>> rows = load_digits().data[:200]  # 8 x 8 images
+    >>> gan = DCGAN(width=8, max_iter=1, random_state=0).fit(rows)
+    >>> gan.transform(rows).shape, gan.sample(5).shape
+    ((200, 192), (5, 8, 8, 1))
+    """
+
+    method = "dcgan"
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 100,
+        width: int = 64,
+        kernel_size: int = 5,
+        prior: str = "uniform",
+        augment: Sequence[str] = (),
+        max_iter: int = 25,
+        batch_size: int = 128,
+        learning_rate: float = 2e-4,
+        beta1: float = 0.5,
+        weight_decay: float = 1e-5,
+        ema: float = 0.0,
+        taps: Taps = "all",
+        at: str = "activation",
+        pool: int | None = 4,
+        pooling: str = "max",
+        image_shape: ImageShape | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.width = width
+        self.kernel_size = kernel_size
+        self.prior = prior
+        self.augment = augment
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.weight_decay = weight_decay
+        self.ema = ema
+        self.taps = taps
+        self.at = at
+        self.pool = pool
+        self.pooling = pooling
+        self.image_shape = image_shape
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _objective(self, image_shape: ImageShape) -> GAN:
+        for name in ("n_components", "width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        return GAN(
+            image_shape,
+            n_components=self.n_components,
+            width=self.width,
+            kernel_size=self.kernel_size,
+            prior=self.prior,
+            augment=[self.augment] if isinstance(self.augment, str) else self.augment,
+        )
+
+
+METHODS: dict[str, type[_GANEstimator]] = {"dcgan": DCGAN}
+
+
+def load(path: Path | str, *, device: str = "auto") -> Any:
+    """Load a model from a run folder.
+
+    Parameters
+    ----------
+    path : Path or str
+        A folder written by ``ganfeat train``, ``fit(run=...)`` or ``save``.
+    device : {"auto", "cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    DCGAN (or the estimator of the run's method), fitted
+
+    Raises
+    ------
+    InputError
+        If it is no run folder, was written by a later version, or is damaged.
+    """
+    folder = RunFolder(path)
+    config = folder.config()
+    name = config.get("method")
+    if name not in METHODS:
+        raise InputError(
+            f"{path} was trained by the method {name!r}, which this version does not have"
+            f"{suggest(str(name), METHODS)}: it has {', '.join(METHODS)}"
+        )
+    try:
+        return METHODS[name]._from_folder(folder, config, device)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}/config.json is damaged: {error!r} is missing or wrong") from None
+
+
+def _card(config: dict[str, Any]) -> str:
+    """A model card in Markdown."""
+    height, width, channels = config["image_shape"]
+    rows = "\n".join(f"| {k} | {v} |" for k, v in config["estimator"].items())
+    data = config["data"]
+    learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})." if data else ""
+    return (
+        f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
+        f"{learned}\n\n"
+        "```python\nfrom ganfeat import load\n\ngan = load(\"this folder\")\n"
+        f"features = gan.transform(images)  # uint8 (n, {height}, {width}, {channels})\n"
+        "pictures = gan.sample(64)\n```\n\n"
+        f"Made by ganfeat {config['ganfeat']}, torch {config['torch']}, precision {config['precision']}, "
+        f"seed {config['seed']}.\n\n| setting | value |\n|---|---|\n{rows}\n"
+    )

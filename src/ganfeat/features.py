@@ -1,0 +1,417 @@
+"""Features from the layers of any network: taps, pooled to a grid, flattened, side by side.
+
+The DCGAN recipe (Radford et al. 2016, section 5.1): every convolutional layer of the discriminator, max-pooled
+to 4 x 4, flattened and concatenated. A tap is where a layer is read: ``conv``, ``norm`` (after batch
+norm) or ``activation`` (after the non-linearity, as the authors did and as is the default here).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from torch import nn
+from torch.nn import functional as F
+
+from ganfeat.arrays import ImageShape, Scaling, as_images, resolve_image_shape
+from ganfeat.config import suggest
+from ganfeat.device import autocast, resolve_device, resolve_precision
+from ganfeat.errors import InputError
+from ganfeat.nets.batchnorm import batch_norms, recalibrate
+from ganfeat.tracing import STAGES, Block, trace, watch
+
+POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
+    "avg": F.adaptive_avg_pool2d,
+    "max": F.adaptive_max_pool2d,
+}
+RECALIBRATION_BATCH = 128
+Taps = str | int | Sequence[str | int]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One place where features are read.
+
+    ``block`` and ``stage`` say which conv block and where in it; ``module`` names a module instead.
+    """
+
+    name: str
+    block: int = -1
+    stage: str = ""
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What a tap gives: ``channels`` maps, pooled to ``grid`` cells."""
+
+    channels: int
+    grid: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        return self.channels * math.prod(self.grid)
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Turn images into rows of pooled activations of a network.
+
+    An image's features never depend on the other images of its batch, on its position or on
+    ``batch_size``: the network runs in evaluation mode with frozen batch-norm statistics, whatever mode
+    it was left in.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Anybody's: takes ``(N, C, H, W)``. It is copied, never changed.
+    taps : "all", int, str, or a sequence of int and str
+        ``"all"`` takes every conv block. An int is a block's index in order of execution, negative from
+        the end. A str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or the name of
+        any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
+    at : {"activation", "norm", "conv"}
+        Stage of the taps that do not say their own. A block without that stage gives the last one before it.
+    pool : int or None
+        Side of the grid that maps are pooled to; smaller maps stay as they are. None keeps every pixel.
+    pooling : {"max", "avg"}
+    bn : {"recalibrate", "eval"}
+        ``recalibrate``: ``fit`` estimates the batch-norm statistics on its images, as the plain mean over
+        batches of 128 (the DCGAN authors' way). ``eval``: the running statistics stored in the network.
+    value_range : (float, float)
+        What the network expects black and white to be.
+    image_shape : (height, width, channels), optional
+        Shape of the images when rows are given.
+    batch_size : int
+    device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "bf16", "fp32"}
+    dtype : {"float32", "float16"}
+        Of the features.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The copy, with its statistics.
+    blocks_ : list of Block
+        The conv blocks found, in order of execution.
+    taps_ : list of Tap
+    n_features_out_ : int
+
+    References
+    ----------
+    A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", ICLR 2016, section 5.1.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, stride=2), torch.nn.ReLU())
+    >>> images = np.zeros((2, 16, 16, 1), np.uint8)
+    >>> FeatureExtractor(net, pool=2).fit(images).transform(images).shape
+    (2, 32)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        taps: Taps = "all",
+        at: str = "activation",
+        pool: int | None = 4,
+        pooling: str = "max",
+        bn: str = "recalibrate",
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        image_shape: ImageShape | None = None,
+        batch_size: int = 256,
+        device: str = "auto",
+        precision: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        self.network = network
+        self.taps = taps
+        self.at = at
+        self.pool = pool
+        self.pooling = pooling
+        self.bn = bn
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.batch_size = batch_size
+        self.device = device
+        self.precision = precision
+        self.dtype = dtype
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Find the taps, and estimate batch-norm statistics on the images where ``bn="recalibrate"``.
+
+        Parameters
+        ----------
+        X : array or ImageDataset ``(n, h, w, c)``, or rows
+        y : ignored
+
+        Raises
+        ------
+        InputError
+            If a parameter or a tap does not exist, or the network does not take the images.
+        """
+        self._check_parameters()
+        images = self._images(X, fitting=True)
+        self.device_ = resolve_device(self.device)
+        self.precision_ = resolve_precision(self.precision, self.device_)
+        network = copy.deepcopy(self.network).requires_grad_(False)
+        self.network_ = network.eval().to(self.device_, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        norms = batch_norms(self.network_)
+        if self.bn == "eval" and any(n.running_mean is None for n in norms):
+            raise InputError(
+                "the network's batch norms keep no running statistics, so with bn='eval' a feature would depend "
+                "on what else is in its batch: use bn='recalibrate'"
+            )
+        with torch.inference_mode(), autocast(self.device_, self.precision_):
+            if self.bn == "recalibrate" and norms:
+                size = min(RECALIBRATION_BATCH, len(images))
+                whole = range(0, len(images) - size + 1, size)
+                recalibrate(self.network_, (self._batch(images[k : k + size]) for k in whole))
+            probe = self._batch(images[: min(2, len(images))])
+            self.blocks_ = trace(self.network_, probe) if self._needs_blocks() else []
+            self.taps_ = self._resolve_taps()
+            self._cells = self._measure(probe)
+        self.n_features_out_ = sum(cells.width for cells in self._cells)
+        return self
+
+    def _check_parameters(self) -> None:
+        choices = {"at": STAGES, "pooling": POOLS, "bn": ("recalibrate", "eval"), "dtype": ("float32", "float16")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(known)}")
+        if self.pool is not None and self.pool < 1:
+            raise InputError(f"pool={self.pool} must be at least 1, or None for every pixel")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size={self.batch_size} must be at least 1")
+
+    def _images(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:  # noqa: N803
+        array = getattr(X, "images", X)
+        array = array if isinstance(array, np.ndarray) else np.asarray(array)
+        if array.ndim == 2:
+            array = as_images(array, resolve_image_shape(array.shape[1], self.image_shape))
+        elif array.ndim == 3:
+            array = array[..., None]
+        if array.ndim != 4 or len(array) == 0:
+            raise InputError(f"images must be (n, height, width, channels) with n > 0, not {array.shape}")
+        if fitting:
+            self.image_shape_: ImageShape = (array.shape[1], array.shape[2], array.shape[3])
+            self.scaling_ = Scaling.learn(array)
+        return as_images(array, self.image_shape_)
+
+    def _batch(self, images: NDArray[Any]) -> torch.Tensor:
+        low, high = self.value_range
+        if images.dtype == np.uint8:
+            x_NHWC = torch.from_numpy(np.array(images)).to(self.device_).float().div_(127.5).sub_(1)
+        else:
+            x_NHWC = torch.from_numpy(self.scaling_.to_networks(images)).to(self.device_)
+        if (low, high) != (-1.0, 1.0):
+            x_NHWC = (x_NHWC + 1) * ((high - low) / 2) + low
+        return x_NHWC.permute(0, 3, 1, 2)
+
+    # ------------------------------------------------------------------ taps
+
+    def _asked(self) -> list[str | int]:
+        if isinstance(self.taps, str | int):
+            return [self.taps]
+        return list(self.taps)
+
+    def _needs_blocks(self) -> bool:
+        modules = dict(self.network_.named_modules())
+        convolutions = {n for n, m in modules.items() if isinstance(m, nn.modules.conv._ConvNd)}
+        return any(t not in modules or t in convolutions for t in self._asked())
+
+    def _resolve_taps(self) -> list[Tap]:
+        asked = self._asked()
+        if not asked:
+            raise InputError("taps is empty: use 'all', or name at least one layer")
+        taps: list[Tap] = []
+        for item in asked:
+            name, _, stage = str(item).partition(":")
+            stage = stage or self.at
+            if stage not in STAGES:
+                raise InputError(f"tap {item!r} asks for {stage!r}: a layer has {', '.join(STAGES)}")
+            taps += self._resolve(item, name, stage)
+        return taps
+
+    def _resolve(self, item: str | int, name: str, stage: str) -> list[Tap]:
+        if name == "all":
+            return [self._tap(block, stage) for block in self.blocks_]
+        try:
+            index = int(name)
+        except ValueError:
+            block = next((b for b in self.blocks_ if b.name == name), None)
+            if block is not None:
+                return [self._tap(block, stage)]
+            if item in dict(self.network_.named_modules()):
+                return [Tap(str(item), module=str(item))]
+            known = [b.name for b in self.blocks_]
+            raise InputError(
+                f"there is no layer {name!r} in the network{suggest(name, known)}: "
+                f"its conv layers are {', '.join(known)}, or give indices 0 to {len(known) - 1}"
+            ) from None
+        if not -len(self.blocks_) <= index < len(self.blocks_):
+            raise InputError(
+                f"tap {item!r} is out of range: the network has {len(self.blocks_)} conv layers, "
+                f"0 to {len(self.blocks_) - 1} (or -{len(self.blocks_)} to -1)"
+            )
+        return [self._tap(self.blocks_[index], stage)]
+
+    def _tap(self, block: Block, stage: str) -> Tap:
+        stage = block.resolve(stage)
+        return Tap(f"{block.name}:{stage}", block=block.index, stage=stage)
+
+    # ------------------------------------------------------------------ forward
+
+    def _pooled(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim == 4 and self.pool is not None:
+            grid = (min(self.pool, x.shape[2]), min(self.pool, x.shape[3]))
+            if grid != x.shape[2:]:
+                return POOLS[self.pooling](x, grid)
+        return x
+
+    def _capture(self, x_NCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Run the network as far as the last tap; pooled outputs in the order of ``taps_``."""
+        wanted: dict[tuple[int, str], list[int]] = {}
+        found: dict[int, torch.Tensor] = {}
+        handles = []
+        for i, tap in enumerate(self.taps_):
+            if tap.module:
+                module = self.network_.get_submodule(tap.module)
+
+                def hook(_module: nn.Module, _args: Any, output: Any, i: int = i, name: str = tap.name) -> None:
+                    if not isinstance(output, torch.Tensor):
+                        raise InputError(f"module {name!r} gives no tensor, so it cannot be a tap")
+                    found[i] = self._kept(output)
+
+                handles.append(module.register_forward_hook(hook))
+            else:
+                wanted.setdefault((tap.block, tap.stage), []).append(i)
+
+        def see(index: int, stage: str, output: torch.Tensor) -> bool:
+            places = wanted.get((index, stage), ())
+            if places:
+                kept = self._kept(output)
+                found.update(dict.fromkeys(places, kept))
+            return len(found) == len(self.taps_)
+
+        try:
+            watch(self.network_, x_NCHW, see)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [found[i] for i in range(len(self.taps_))]
+
+    def _kept(self, output: torch.Tensor) -> torch.Tensor:
+        pooled = self._pooled(output)
+        return pooled.clone() if pooled is output else pooled  # an in-place activation may follow
+
+    def _measure(self, probe: torch.Tensor) -> list[_Cells]:
+        return [_Cells(x.shape[1], tuple(x.shape[2:])) for x in self._capture(probe)]
+
+    def _rows(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Features of at most ``batch_size`` images, always run as a full batch: same kernels, same digits."""
+        n = len(images)
+        if n < self.batch_size:
+            images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - n, axis=0)])
+        with torch.inference_mode(), autocast(self.device_, self.precision_):
+            rows = torch.cat([x.flatten(1) for x in self._capture(self._batch(images))], dim=1)
+        return rows[:n].float().cpu().numpy().astype(self.dtype, copy=False)
+
+    # ------------------------------------------------------------------ transform
+
+    def _ready(self, X: Any) -> None:  # noqa: N803
+        if not hasattr(self, "network_"):
+            if self.bn == "recalibrate" and batch_norms(self.network):
+                raise NotFittedError(
+                    "call fit(images) first, so that the batch-norm statistics are estimated on them, "
+                    "or use bn='eval' for those stored in the network"
+                )
+            self.fit(X)
+
+    def iterate(self, X: Any) -> Iterator[NDArray[Any]]:  # noqa: N803
+        """Yield features block by block, ``(at most batch_size, n_features_out_)``, in the images' order."""
+        self._ready(X)
+        images = self._images(X)
+        for start in range(0, len(images), self.batch_size):
+            yield self._rows(images[start : start + self.batch_size])
+
+    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Features of images.
+
+        Parameters
+        ----------
+        X : array or ImageDataset ``(n, h, w, c)``, or rows
+
+        Returns
+        -------
+        ndarray ``(n, n_features_out_)`` of ``dtype``
+        """
+        self._ready(X)
+        images = self._images(X)
+        rows = np.empty((len(images), self.n_features_out_), self.dtype)
+        start = 0
+        for block in self.iterate(images):
+            rows[start : start + len(block)] = block
+            start += len(block)
+        return rows
+
+    def transform_to(
+        self, path: Path | str, X: Any, progress: Callable[[int, int], None] | None = None  # noqa: N803
+    ) -> NDArray[Any]:
+        """Stream features into a ``.npy`` memory map, in constant memory.
+
+        The file appears under its name when it is complete.
+
+        Parameters
+        ----------
+        path : Path or str
+        X : array or ImageDataset ``(n, h, w, c)``, or rows
+        progress : callable(done, total), optional
+            Called after every block of images.
+
+        Returns
+        -------
+        memory map ``(n, n_features_out_)``, read-only
+        """
+        self._ready(X)
+        images = self._images(X)
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            rows = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=self.dtype, shape=(len(images), self.n_features_out_)
+            )
+            start = 0
+            for block in self.iterate(images):
+                rows[start : start + len(block)] = block
+                start += len(block)
+                if progress is not None:
+                    progress(start, len(images))
+            rows.flush()
+            del rows
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return np.load(path, mmap_mode="r")
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """``layer:stage[channel,row,column]`` for every feature."""
+        if not hasattr(self, "_cells"):
+            raise NotFittedError("call fit(images) first")
+        names = []
+        for tap, cells in zip(self.taps_, self._cells, strict=True):
+            for index in np.ndindex(cells.channels, *cells.grid):
+                names.append(f"{tap.name}[{','.join(map(str, index))}]")
+        return np.array(names, dtype=object)

@@ -1,0 +1,71 @@
+"""Batch norm between training and use: re-estimated statistics instead of running averages.
+
+While D trains, its running averages mix real and generated batches and lag behind the weights. The DCGAN
+authors therefore estimate them anew on the target set, as the plain mean over batches of 128, and freeze
+them: a feature must never depend on what else is in its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """All batch-norm layers of a network."""
+    return [m for m in network.modules() if isinstance(m, BatchNorm)]
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
+    """Set every batch norm's statistics to the plain mean of those of the batches, in place.
+
+    Only batch-norm layers are in training mode meanwhile, so dropout stays silent. All layers' modes are
+    as before afterwards.
+
+    Returns
+    -------
+    int
+        The number of batches used; 0 leaves the network as it was.
+    """
+    norms = batch_norms(network)
+    if not norms:
+        return 0
+    modes = {m: m.training for m in network.modules()}
+    kept = [(m, m.momentum, m.track_running_stats) for m in norms]
+    saved = [{k: v.clone() for k, v in m.named_buffers()} for m in norms]
+    count = 0
+    try:
+        network.eval()
+        for norm in norms:
+            if not norm.track_running_stats or norm.running_mean is None:
+                _add_statistics(norm)
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+            norm.train()
+        for batch in batches:
+            network(batch)
+            count += 1
+    finally:
+        for norm, momentum, _ in kept:
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+        if count == 0:
+            for norm, buffers in zip(norms, saved, strict=True):
+                for name, value in buffers.items():
+                    getattr(norm, name).copy_(value)
+    return count
+
+
+def _add_statistics(norm: nn.modules.batchnorm._BatchNorm) -> None:
+    """Give a layer that was made without running statistics (always batch statistics) a place for them."""
+    device = norm.weight.device if norm.weight is not None else None
+    norm.track_running_stats = True
+    norm.running_mean = torch.zeros(norm.num_features, device=device)
+    norm.running_var = torch.ones(norm.num_features, device=device)
+    norm.num_batches_tracked = torch.tensor(0, dtype=torch.long, device=device)

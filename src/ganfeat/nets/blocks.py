@@ -1,0 +1,103 @@
+"""Parts that the convolutional networks share, and their initialisation.
+
+Shape legend: N images, C channels, H height, W width, D latent components.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ganfeat.errors import InputError
+
+SMALLEST_MAP = 4
+"""Strided convolutions halve a side until it is at most this long."""
+
+
+def halvings(side: int, layers: int) -> list[int]:
+    """Sides of the maps when a stride of two is applied ``layers`` times: 28 -> [28, 14, 7, 4].
+
+    An odd side is rounded up, so that any size works without padding the images.
+    """
+    sides = [side]
+    for _ in range(layers):
+        sides.append((sides[-1] + 1) // 2)
+    return sides
+
+
+def count_layers(height: int, width: int) -> int:
+    """How many strided layers bring the longer side down to :data:`SMALLEST_MAP`; at least two.
+
+    >>> [count_layers(s, s) for s in (8, 16, 28, 32, 64, 128)]
+    [2, 2, 3, 3, 4, 5]
+    """
+    side, layers = max(height, width), 0
+    while side > SMALLEST_MAP:
+        side, layers = (side + 1) // 2, layers + 1
+    return max(layers, 2)
+
+
+def narrowest_input(height: int, width: int) -> int:
+    """Shorter side of the smallest map that a strided convolution of the stack reads."""
+    return halvings(min(height, width), count_layers(height, width) - 1)[-1]
+
+
+class ConvBlock(nn.Module):
+    """Strided convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
+
+    Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / 2), ceil(W / 2))``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=2, padding=kernel_size // 2, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels) if norm else None
+        self.activation = nn.LeakyReLU(0.2, inplace=True)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Apply the three in turn."""
+        x_NCHW = self.conv(x_NCHW)
+        if self.norm is not None:
+            x_NCHW = self.norm(x_NCHW)
+        return self.activation(x_NCHW)
+
+
+def fractionally_strided(
+    in_channels: int, out_channels: int, kernel_size: int, before: tuple[int, int], after: tuple[int, int]
+) -> nn.ConvTranspose2d:
+    """Transposed convolution of stride two from maps of size ``before`` to maps of size ``after``."""
+    padding = kernel_size // 2
+    extra = [a - ((b - 1) * 2 - 2 * padding + kernel_size) for b, a in zip(before, after, strict=True)]
+    return nn.ConvTranspose2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=2,
+        padding=padding,
+        output_padding=(extra[0], extra[1]),
+        bias=False,
+    )
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Refuse a kernel whose centre is not a pixel."""
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size={kernel_size} must be odd and at least 3 (the papers use 5 and 3)")
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Weights N(0, 0.02), batch-norm gains N(1, 0.02), biases 0 (DCGAN, section 4), in place.
+
+    ``generator`` is a CPU generator: the same seed gives the same network on every device.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.weight.data.normal_(0.0, 0.02, generator=generator)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine:
+            module.weight.data.normal_(1.0, 0.02, generator=generator)
+        else:
+            continue
+        if module.bias is not None:
+            module.bias.data.zero_()

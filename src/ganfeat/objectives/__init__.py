@@ -1,0 +1,1 @@
+"""The mathematics: one paper, one short file."""

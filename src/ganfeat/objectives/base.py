@@ -1,0 +1,83 @@
+"""What the loop knows of an objective: who plays, with which loss, and where features can be taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+Metrics = dict[str, torch.Tensor]
+"""Scalars on the device, detached, to be averaged into the next record."""
+
+
+@dataclass
+class Draw:
+    """Everything random of one step, and what the players share of it.
+
+    ``real_NCHW`` is the mini-batch in [-1, 1], ``z_ND`` the latents, ``generator`` the source of any
+    further randomness. ``shared`` holds what an early player computed and a later one uses again.
+    """
+
+    real_NCHW: torch.Tensor
+    z_ND: torch.Tensor
+    generator: torch.Generator
+    shared: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Networks that one optimiser updates together, and the loss that they minimise."""
+
+    name: str
+    networks: tuple[nn.Module, ...]
+    loss: Callable[[Draw], tuple[torch.Tensor, Metrics]]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters of the player's networks, in a fixed order."""
+        return [p for network in self.networks for p in network.parameters()]
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks without computing those of their parameters."""
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class Objective(nn.Module, ABC):
+    """A game: owns its networks, states the losses. Knows no file, device, progress bar or scikit-learn."""
+
+    @abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """Who is updated by which loss, in the order of their updates within a step."""
+
+    @abstractmethod
+    def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
+        """Draw what a step needs beside the mini-batch."""
+
+    @abstractmethod
+    def taps(self) -> dict[str, nn.Module]:
+        """Networks that take images ``(N, C, H, W)`` in [-1, 1] and whose layers can be features."""
+
+    @abstractmethod
+    def sampler(self) -> nn.Module:
+        """The network that maps z ``(N, D)`` to images ``(N, C, H, W)`` in [-1, 1]."""
+
+    @abstractmethod
+    def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """``float32 (n, n_components)`` from the prior."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments (JSON values) that rebuild an objective of this shape."""

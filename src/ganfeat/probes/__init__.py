@@ -1,0 +1,6 @@
+"""How good are the features: probes, and the protocols by which they are asked."""
+
+from ganfeat.probes.protocols import FewLabels, few_label_curve, margin
+from ganfeat.probes.svm import LinearSVM
+
+__all__ = ["FewLabels", "LinearSVM", "few_label_curve", "margin"]

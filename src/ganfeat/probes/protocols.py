@@ -1,0 +1,172 @@
+"""Protocols: how many labels, how often drawn, how C is chosen, and which interval is reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganfeat.errors import InputError
+from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, FeatureScaler, cross_validate, rotate, solve
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """Accuracy against the number of labels per class.
+
+    For every number of labels, ``draws`` training sets are drawn, stratified and seeded; the same rows for
+    every set of features, so that differences are paired. C is the best of ``Cs`` by cross-validated
+    accuracy on the training labels of the first draws (up to five, about 500 rows in all), and is then kept
+    for all draws of that size. Features are standardised on all training rows, without their labels.
+
+    Parameters
+    ----------
+    labels_per_class : sequence of int
+        A number that a class does not have is lowered to what it has.
+    draws : int
+        At most; fewer for many labels (about 2,000 labelled rows in all), and one when all labels are used.
+    Cs : sequence of float
+    folds : int
+    seed : int
+    """
+
+    labels_per_class: Sequence[int] = (1, 5, 10, 50, 100, 400)
+    draws: int = 20
+    Cs: Sequence[float] = DEFAULT_CS
+    folds: int = 3
+    seed: int = 0
+
+    def card(self) -> dict[str, Any]:
+        """The protocol in words, to be printed beside every result."""
+        return {
+            "probe": "L2-SVM (squared hinge), one-vs-rest, scikit-learn LinearSVC",
+            "labels per class": list(self.labels_per_class),
+            "draws": f"up to {self.draws}, stratified, the same rows for every set of features, seed {self.seed}",
+            "C": f"best of {list(self.Cs)} by {self.folds}-fold cross-validation on training labels "
+            f"({FALLBACK_C:g} with one label a class)",
+            "scale": "features standardised (raw pixels and PCA centred), mean squared length of a row 1, "
+            "learned from unlabelled training rows",
+            "interval": "95 % of the mean over draws (Student's t); with a single draw, of the proportion "
+            "over the test images (normal)",
+        }
+
+    def draws_for(self, labels: int, available: int, classes: int) -> int:
+        """How many training sets of this size are drawn."""
+        if labels >= available:
+            return 1
+        return int(min(self.draws, max(3, 2000 // (labels * classes))))
+
+
+def draw_labels(y: NDArray[Any], per_class: int, draw: int, seed: int) -> NDArray[np.int64]:
+    """Rows of one stratified training set, ``per_class`` of every class (or all that it has)."""
+    generator = np.random.default_rng([seed, per_class, draw])
+    chosen = []
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        chosen.append(generator.choice(rows, min(per_class, len(rows)), replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def few_label_curve(
+    train: NDArray[Any],
+    train_labels: NDArray[Any],
+    test: NDArray[Any],
+    test_labels: NDArray[Any],
+    protocol: FewLabels | None = None,
+    *,
+    standardise: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Accuracy of one set of features against the number of labels.
+
+    Parameters
+    ----------
+    train : ndarray ``(n, n_features)``
+        The pool that labels are drawn from. All its rows set the scale.
+    train_labels : ndarray ``(n,)``
+    test, test_labels : ndarray
+        Held out: used for nothing but the accuracy.
+    protocol : FewLabels, optional
+    standardise : bool
+        False centres only: better for raw pixels and PCA, where a feature's variance is its weight.
+    progress : callable(done, total), optional
+
+    Returns
+    -------
+    dict
+        ``{"10": {"mean", "std", "ci95", "draws", "C", "accuracies"}, ...}`` by labels per class; fractions
+        of 1. ``std`` is over draws (0 for a single one), ``ci95`` the half-width of the interval.
+
+    Raises
+    ------
+    InputError
+        If rows and labels do not match, or there is a single class.
+    """
+    protocol = protocol or FewLabels()
+    for name, rows, labels in (("training", train, train_labels), ("test", test, test_labels)):
+        if len(rows) != len(labels):
+            raise InputError(f"{len(rows)} {name} rows and {len(labels)} labels: they must be as many")
+    classes, counts = np.unique(train_labels, return_counts=True)
+    if len(classes) < 2:
+        raise InputError(f"the labels have {len(classes)} class: accuracy needs at least 2")
+    scaler = FeatureScaler(standardise).fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    sizes = sorted({int(min(k, counts.max())) for k in protocol.labels_per_class})
+    plan = {k: protocol.draws_for(k, int(counts.max()), len(classes)) for k in sizes}
+    done, total = 0, sum(plan.values())
+    curve: dict[str, dict[str, Any]] = {}
+    for k, draws in plan.items():
+        sets = [draw_labels(train_labels, k, d, protocol.seed) for d in range(draws)]
+        problems = [(*rotate(train[rows]), train_labels[rows]) for rows in sets]
+        C = choose_c(problems, protocol)  # noqa: N806
+        accuracies = []
+        for rows, basis, labels in problems:
+            svm = solve(rows, labels, C)
+            accuracies.append(float(svm.score(test if basis is None else test @ basis, test_labels)))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        curve[str(k)] = {**summary(accuracies, len(test)), "C": C, "accuracies": accuracies}
+    return curve
+
+
+def choose_c(problems: list[tuple[Any, Any, Any]], protocol: FewLabels) -> float:
+    """The C of best cross-validated accuracy over the first draws, training labels only."""
+    enough = max(1, min(5, 500 // len(problems[0][0])))
+    scores = [
+        cross_validate(rows, labels, protocol.Cs, protocol.folds, protocol.seed)
+        for rows, _, labels in problems[:enough]
+    ]
+    if any(s is None for s in scores):
+        return FALLBACK_C
+    return float(protocol.Cs[int(np.argmax(np.mean(np.array(scores), axis=0)))])
+
+
+def summary(accuracies: Sequence[float], n_test: int) -> dict[str, Any]:
+    """Mean, standard deviation over draws, half-width of the 95 % interval, number of draws."""
+    mean, n = float(np.mean(accuracies)), len(accuracies)
+    if n == 1:
+        return {"mean": mean, "std": 0.0, "ci95": 1.96 * math.sqrt(mean * (1 - mean) / n_test), "draws": 1}
+    std = float(np.std(accuracies, ddof=1))
+    return {"mean": mean, "std": std, "ci95": _student(n) * std / math.sqrt(n), "draws": n}
+
+
+def margin(ours: Mapping[str, Any], theirs: Mapping[str, Any], n_test: int) -> dict[str, Any]:
+    """Paired difference of two curves at one number of labels: mean, std and 95 % interval over draws."""
+    differences = [a - b for a, b in zip(ours["accuracies"], theirs["accuracies"], strict=True)]
+    if len(differences) == 1:
+        variance = sum(c["mean"] * (1 - c["mean"]) for c in (ours, theirs)) / n_test
+        return {"mean": differences[0], "std": 0.0, "ci95": 1.96 * math.sqrt(variance), "draws": 1}
+    return summary(differences, n_test)
+
+
+def _student(n: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, n - 1))

@@ -1,0 +1,36 @@
+"""One self-contained HTML page from a finished run.
+
+Arrays and plain dictionaries go in, HTML comes out: nothing here knows torch, scikit-learn or the layout
+of a run folder. :class:`RunReport` and :func:`write_report` make the whole page; the functions below them
+each make one fragment for a page of one's own (:class:`Section`, :func:`write_page`). The page opens from
+``file://``, asks no host for anything and follows the reader's light or dark setting. The same input gives
+the same bytes.
+
+Modules: ``page`` (the frame and ``page.css``), ``pictures`` (pixels), ``figures`` (charts), ``svg``
+(matplotlib to inline SVG), ``maps``, ``tables``, ``run`` (what goes where).
+"""
+
+from ganfeat.report.figures import accuracy_curve, training_curves
+from ganfeat.report.maps import feature_map
+from ganfeat.report.page import Section, write_page
+from ganfeat.report.pictures import image_sheet, neighbours, samples_over_time
+from ganfeat.report.run import FeatureMap, Neighbours, RunReport, write_report
+from ganfeat.report.tables import accuracy_table, protocol_card, settings_table
+
+__all__ = [
+    "FeatureMap",
+    "Neighbours",
+    "RunReport",
+    "Section",
+    "accuracy_curve",
+    "accuracy_table",
+    "feature_map",
+    "image_sheet",
+    "neighbours",
+    "protocol_card",
+    "samples_over_time",
+    "settings_table",
+    "training_curves",
+    "write_page",
+    "write_report",
+]

@@ -1,0 +1,480 @@
+"""The one loop: it plays any objective, one update a player and mini-batch, and yields records.
+
+Whoever iterates may stop, print or plot; there are no callbacks. Given a run folder, the loop keeps
+checkpoints there and starts from the newest one, so that a process killed at any moment ends, when it is
+started again, with the weights of one that was never killed, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ganfeat import history
+from ganfeat.arrays import tile, to_uint8, write_png
+from ganfeat.checkpoint import RunFolder, Tensors
+from ganfeat.device import autocast
+from ganfeat.errors import InputError, RunError
+from ganfeat.history import Record
+from ganfeat.nets.batchnorm import batch_norms, recalibrate
+from ganfeat.objectives.base import Objective, Player
+
+SHEET = 64
+RECALIBRATION_BATCHES = 500
+RECALIBRATION_BATCHES_AT_CHECKPOINTS = 50
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How the loop plays.
+
+    Defaults are DCGAN's (section 4): Adam at 2e-4 with beta1 0.5, batches of 128; the L2 of 1e-5 that is
+    added to the gradient is the authors' code's.
+
+    Parameters
+    ----------
+    max_iter : int
+        Epochs.
+    batch_size : int
+        Real images a step; fewer where the data set is smaller. The last, incomplete batch of an epoch
+        is left out (another one every epoch).
+    learning_rate : float
+    betas : (float, float)
+        Of Adam.
+    weight_decay : float
+        L2 penalty, added to the gradient.
+    ema : float
+        Decay of the moving average of the sampler's weights; 0 keeps none.
+    seed : int
+        Of everything random: initial weights, order of the images, z, augmentation.
+    precision : {"bf16", "fp32"}
+    log_every : int
+        Steps between two records.
+    checkpoint_seconds : float
+        Time between two checkpoints, in seconds.
+    sheets : int
+        Sample sheets over the whole run.
+    """
+
+    max_iter: int = 25
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-5
+    ema: float = 0.0
+    seed: int = 0
+    precision: str = "fp32"
+    log_every: int = 10
+    checkpoint_seconds: float = 60.0
+    sheets: int = 20
+
+    def __post_init__(self) -> None:
+        positive = {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}
+        for name, least in positive.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"learning_rate={self.learning_rate} must be above 0 (DCGAN's is 0.0002)")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas={self.betas} must be in [0, 1)")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema={self.ema} must be in [0, 1): 0 for none, 0.999 is usual")
+        if self.weight_decay < 0:
+            raise InputError(f"weight_decay={self.weight_decay} must not be negative")
+
+
+class Batches:
+    """Mini-batches ``(N, C, H, W)`` in [-1, 1] on a device, in an order that only seed and epoch decide.
+
+    Parameters
+    ----------
+    images : ndarray or memory map ``(n, h, w, c)``
+        ``uint8``, or ``float32`` already in [-1, 1]. Kept on the device where less than half of its free
+        memory is needed; otherwise every batch is read from the array.
+    batch_size, seed : int
+    device : torch.device
+    """
+
+    def __init__(self, images: NDArray[Any], batch_size: int, seed: int, device: torch.device) -> None:
+        self.images, self.seed, self.device = images, seed, device
+        self.size = min(batch_size, len(images))
+        self.per_epoch = len(images) // self.size
+        self.resident: torch.Tensor | None = None
+        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.resident = torch.from_numpy(np.array(images)).to(device)
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The permutation of an epoch."""
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.images)))
+        return self._order[1]
+
+    def at(self, step: int) -> torch.Tensor:
+        """The mini-batch of a step, counted from 0 over the whole run."""
+        epoch, k = divmod(step, self.per_epoch)
+        return self.take(self.order(epoch)[k * self.size : (k + 1) * self.size])
+
+    def take(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """The images of these indices."""
+        if self.resident is not None:
+            x_NHWC = self.resident[torch.from_numpy(indices).to(self.device)]
+        else:
+            x_NHWC = torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
+        x_NCHW = x_NHWC.permute(0, 3, 1, 2)  # channels-last in memory, as the networks want it
+        if x_NCHW.dtype == torch.uint8:
+            return x_NCHW.float().div_(127.5).sub_(1)
+        return x_NCHW
+
+
+class Trainer:
+    """Everything that changes while an objective is trained, and how to save and restore it.
+
+    Parameters
+    ----------
+    objective : Objective
+        Its networks are moved to the device and trained in place.
+    images : ndarray or memory map ``(n, h, w, c)``
+        As :class:`Batches` takes them.
+    settings : LoopSettings
+    device : torch.device
+
+    Attributes
+    ----------
+    step : int
+        Mini-batches played so far.
+    average : nn.Module or None
+        The sampler with averaged weights, where ``settings.ema`` asks for one.
+    """
+
+    def __init__(
+        self, objective: Objective, images: NDArray[Any], settings: LoopSettings, device: torch.device
+    ) -> None:
+        if len(images) < 2:
+            raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
+        self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings, self.device = settings, device
+        self.batches = Batches(images, settings.batch_size, settings.seed, device)
+        self.players = objective.players()
+        self.optimisers = {player.name: self._optimiser(player) for player in self.players}
+        self.average = copy.deepcopy(objective.sampler()).requires_grad_(False) if settings.ema else None
+        self.generator = torch.Generator(device).manual_seed(settings.seed)
+        self.sheet_z = objective.draw_latents(SHEET, torch.Generator(device).manual_seed(settings.seed + 1))
+        self.step = 0
+        self._stop = False
+        self._sums: dict[str, torch.Tensor] = {}
+        self._summed = 0
+
+    def _optimiser(self, player: Player) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            player.parameters(),
+            lr=self.settings.learning_rate,
+            betas=self.settings.betas,
+            weight_decay=self.settings.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.settings.max_iter * self.batches.per_epoch
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.step / self.batches.per_epoch
+
+    def request_stop(self) -> None:
+        """End :meth:`run` after the step in progress, with a checkpoint. Safe in a signal handler."""
+        self._stop = True
+
+    # ------------------------------------------------------------------ one step
+
+    def play(self) -> None:
+        """One mini-batch: every player is updated once."""
+        self.objective.train()
+        with autocast(self.device, self.settings.precision):
+            draw = self.objective.draw(self.batches.at(self.step), self.generator)
+        for player in self.players:
+            with autocast(self.device, self.settings.precision):
+                loss, metrics = player.loss(draw)
+            optimiser = self.optimisers[player.name]
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            self._add({f"loss/{player.name}": loss.detach(), **metrics})
+        if self.average is not None:
+            self._update_average()
+        self.step += 1
+
+    def _add(self, metrics: dict[str, torch.Tensor]) -> None:
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        assert self.average is not None
+        sampler = self.objective.sampler()
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(sampler.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), sampler.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self, folder: RunFolder | None = None, *, tensorboard: bool = False) -> Iterator[Record]:
+        """Play to the last epoch, yielding a record every ``log_every`` steps and at the end.
+
+        Parameters
+        ----------
+        folder : RunFolder, optional
+            Opened and locked by the caller. Checkpoints, history, samples and weights go there, and
+            training continues from its newest checkpoint.
+        tensorboard : bool
+            Write event files to the folder too.
+
+        Yields
+        ------
+        dict
+            ``step``, ``total_steps``, ``epoch``, ``seconds`` (of this process), ``images_per_second``, and the means
+            since the last record of ``loss/<player>``, ``logit/real``, ``logit/generated``, with
+            ``gradient/<player>`` (norm at this step).
+
+        Raises
+        ------
+        RunError
+            If a loss or a weight is no longer finite; the last checkpoint is from before.
+        """
+        resumed = self.resume(folder) if folder is not None else False
+        board = _Board(folder, self.step) if folder is not None and tensorboard else None
+        start = saved = logged = time.perf_counter()
+        if folder is not None and not resumed:
+            self._write_sheet(folder, board)
+        while self.step < self.total_steps and not self._stop:
+            self.play()
+            self._summed += 1
+            finished = self.step == self.total_steps
+            if self.step % self.settings.log_every == 0 or finished:
+                now = time.perf_counter()
+                record = self._record(now - start, now - logged, folder)
+                logged = now
+                if folder is not None:
+                    history.append(folder.history, record)
+                    if board is not None:
+                        board.add(record)
+                yield record
+            if folder is not None:
+                if self._sheet_is_due():
+                    self._write_sheet(folder, board)
+                if time.perf_counter() - saved > self.settings.checkpoint_seconds and not finished:
+                    self.save(folder)
+                    saved = time.perf_counter()
+        if folder is not None:
+            self.save(folder, final=self.step == self.total_steps)
+        if board is not None:
+            board.close()
+
+    def _record(self, seconds: float, since: float, folder: RunFolder | None) -> Record:
+        means = {k: float(v) / self._summed for k, v in self._sums.items()}
+        norms = {f"gradient/{p.name}": float(_norm([q.grad for q in p.parameters()])) for p in self.players}
+        speed = self._summed * self.batches.size / max(since, 1e-9)
+        self._sums, self._summed = {}, 0
+        self._guard({**means, **norms}, folder)
+        return {
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "epoch": self.epoch,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(speed, 1),
+            **means,
+            **norms,
+        }
+
+    def _guard(self, values: dict[str, float], folder: RunFolder | None) -> None:
+        wrong = [name for name, value in values.items() if not np.isfinite(value)]
+        if not wrong:
+            return
+        kept = "."
+        if folder is not None:
+            checkpoint = folder.read_checkpoint()
+            kept = (
+                f". The last good checkpoint is of step {checkpoint[1]['step']}, in {folder.path}."
+                if checkpoint
+                else f". There is no checkpoint in {folder.path} yet."
+            )
+        raise RunError(
+            f"{' and '.join(wrong)} became {values[wrong[0]]} at step {self.step} (epoch {self.epoch:.2f}), "
+            f"so training was stopped{kept} Train anew with a lower learning_rate "
+            f"(now {self.settings.learning_rate})"
+            + (" or with precision='fp32'" if self.settings.precision == "bf16" else "")
+        )
+
+    # ------------------------------------------------------------------ samples
+
+    @torch.no_grad()
+    def sheet(self) -> NDArray[np.uint8]:
+        """Samples of the sheet's fixed z, ``uint8 (64, h, w, c)``, with running batch-norm statistics."""
+        sampler = self.average if self.average is not None else self.objective.sampler()
+        sampler.eval()
+        with autocast(self.device, self.settings.precision):
+            x_NCHW = sampler(self.sheet_z)
+        sampler.train()
+        return to_uint8(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
+
+    def _sheet_is_due(self) -> bool:
+        """At equal distances over the run, always at its end; the first is drawn before any training."""
+        sheets = min(self.settings.sheets, self.total_steps)
+        return any(self.step == round(self.total_steps * i / sheets) for i in range(1, sheets + 1))
+
+    def _write_sheet(self, folder: RunFolder, board: _Board | None) -> None:
+        if not self.settings.sheets:
+            return
+        sheet = tile(self.sheet())
+        folder.samples.mkdir(exist_ok=True)
+        target = folder.samples / f"step-{self.step:08d}.png"
+        temporary = target.with_suffix(".tmp")
+        write_png(temporary, sheet)
+        temporary.replace(target)
+        if board is not None:
+            board.add_sheet(sheet, self.step)
+
+    # ------------------------------------------------------------------ state
+
+    def trained(self, recalibration_batches: int = RECALIBRATION_BATCHES) -> Tensors:
+        """Weights for use: batch norms re-estimated, the sampler's averaged. Training is not touched.
+
+        D's statistics come from real images only, G's from z; see :mod:`ganfeat.nets.batchnorm`.
+        """
+        model = copy.deepcopy(self.objective)
+        if self.average is not None:
+            model.sampler().load_state_dict(self.average.state_dict())
+        batches = min(recalibration_batches, self.batches.per_epoch)
+        order = self.batches.order(0)
+        size = self.batches.size
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed + 2)
+        with torch.no_grad(), autocast(self.device, self.settings.precision):
+            for network in model.taps().values():
+                recalibrate(
+                    network,
+                    (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),
+                )
+            if batch_norms(model.sampler()):
+                recalibrate(
+                    model.sampler(), (model.draw_latents(size, generator) for _ in range(batches))
+                )
+        return dict(model.state_dict())
+
+    def save(self, folder: RunFolder, *, final: bool = True) -> None:
+        """Write a checkpoint, and the weights for use.
+
+        Raises
+        ------
+        RunError
+            If a weight is not finite; nothing is written.
+        """
+        size = float(_norm(list(self.objective.parameters())))
+        self._guard({"the size of the weights": size}, folder)
+        tensors, state = self.state()
+        folder.write_checkpoint(tensors, state)
+        folder.write_model(
+            self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS)
+        )
+
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """The exact state: weights, optimisers, average, random generator, position, open means."""
+        tensors: Tensors = {f"objective/{k}": v for k, v in self.objective.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for i, entry in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser/{name}/{i}/{k}": v for k, v in entry.items()}
+        if self.average is not None:
+            tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        tensors["generator"] = self.generator.get_state()
+        tensors |= {f"sum/{k}": v for k, v in self._sums.items()}
+        return tensors, {
+            "step": self.step,
+            "summed": self._summed,
+            "settings": asdict(self.settings),
+            "players": list(self.optimisers),
+        }
+
+    def load(self, tensors: Tensors, state: dict[str, Any]) -> None:
+        """Put the state of :meth:`state` back."""
+        _restore(self.objective, _under(tensors, "objective/"))
+        if self.average is not None:
+            _restore(self.average, _under(tensors, "average/"))
+        for player in self.players:
+            parameters = player.parameters()
+            entries: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in _under(tensors, f"optimiser/{player.name}/").items():
+                index, _, what = key.partition("/")
+                if value.ndim:  # the fused kernel walks memory: a moment must lie as its weights do
+                    value = torch.empty_like(parameters[int(index)]).copy_(value)
+                entries.setdefault(int(index), {})[what] = value
+            optimiser = self.optimisers[player.name]
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
+        self.generator.set_state(tensors["generator"])
+        self._sums = {k: v.to(self.device) for k, v in _under(tensors, "sum/").items()}
+        self.step, self._summed = int(state["step"]), int(state["summed"])
+
+    def resume(self, folder: RunFolder) -> bool:
+        """Continue from the folder's newest whole checkpoint; return whether there was one.
+
+        Warns
+        -----
+        UserWarning
+            For every damaged checkpoint that was passed over.
+        """
+        checkpoint = folder.read_checkpoint()
+        if checkpoint is None:
+            history.rewind(folder.history, 0)
+            return False
+        tensors, state, damaged = checkpoint
+        for message in damaged:
+            warnings.warn(message, stacklevel=2)
+        self.load(tensors, state)
+        history.rewind(folder.history, self.step)
+        return True
+
+
+def _norm(tensors: list[torch.Tensor | None]) -> torch.Tensor:
+    present = [t.detach() for t in tensors if t is not None]
+    if not present:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(present)))
+
+
+def _under(tensors: Tensors, prefix: str) -> Tensors:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _restore(network: nn.Module, tensors: Tensors) -> None:
+    network.load_state_dict(tensors, strict=True)
+
+
+class _Board:
+    """TensorBoard's event files of a run, from a step on (later events of a killed process are purged)."""
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def add(self, record: Record) -> None:
+        for name, value in record.items():
+            if name not in ("step", "total_steps", "seconds"):
+                self.writer.add_scalar(name, value, record["step"])
+
+    def add_sheet(self, sheet: NDArray[np.uint8], step: int) -> None:
+        self.writer.add_image("samples", sheet, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.writer.close()
