@@ -67,7 +67,9 @@ def test_pickles_are_never_opened(tmp_path):
     np.save(tmp_path / "x.npy", objects, allow_pickle=True)
     np.savez(tmp_path / "y.npz", images=objects)
     np.savez(tmp_path / "z.npz", images=IMAGES, labels=objects)
-    for name in ("x.npy", "y.npz", "z.npz"):
+    np.save(tmp_path / "w.npy", IMAGES)
+    np.save(tmp_path / "w.labels.npy", objects, allow_pickle=True)
+    for name in ("x.npy", "y.npz", "z.npz", "w.npy"):
         with pytest.raises(InputError, match="pickled Python objects, which are never loaded"):
             load_images(tmp_path / name)
     assert not Trap.sprung

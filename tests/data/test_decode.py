@@ -197,7 +197,7 @@ def test_decompression_bombs_are_refused_by_their_header(sides):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "0 bytes"), (b"hello, I am text", "not a JPEG"), (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a JPEG")],
+    [(b"", "0 bytes"), (b"hello, I am text", "not a JPEG"), (b"P6 4 4 255\n" + bytes(48), "not a JPEG")],
 )
 def test_what_is_no_image_is_refused(content, said):
     with pytest.raises(UnreadableImageError, match=said):

@@ -168,6 +168,7 @@ def test_names_that_are_not_utf8(tmp_path):
 def test_links_to_folders_are_followed_once_and_never_upwards(tmp_path):
     outside = tmp_path / "outside"
     save(outside / "x.png", 9)
+    save(tmp_path / "sibling" / "never.png", 9)
     root = tmp_path / "root"
     save(root / "a.png", 1)
     (root / "link").symlink_to(outside)
