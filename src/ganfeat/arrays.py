@@ -93,9 +93,7 @@ def resolve_image_shape(n_features: int, image_shape: tuple[int, int, int] | Non
             return (height, width, channels)
     elif known == n_features:
         return (shape[0], shape[1], shape[2])
-    raise InputError(
-        f"image_shape={image_shape!r} holds {known} values but a row has {n_features}: they must agree"
-    )
+    raise InputError(f"image_shape={image_shape!r} holds {known} values but a row has {n_features}: they must agree")
 
 
 def as_images(array: NDArray[Any], image_shape: ImageShape) -> NDArray[Any]:
@@ -161,6 +159,30 @@ def tile(images: NDArray[np.uint8], columns: int | None = None, pad: int = 1) ->
         top, left = (i // columns) * (height + pad), (i % columns) * (width + pad)
         sheet[top : top + height, left : left + width] = image
     return sheet
+
+
+def untile(sheet: NDArray[np.uint8], height: int, width: int, pad: int = 1) -> NDArray[np.uint8]:
+    """Cut a picture made by :func:`tile` into its images again, ``uint8 (n, height, width, 1 or 3)``."""
+    rows, columns = (sheet.shape[0] + pad) // (height + pad), (sheet.shape[1] + pad) // (width + pad)
+    return np.stack(
+        [
+            sheet[
+                r * (height + pad) : r * (height + pad) + height,
+                c * (width + pad) : c * (width + pad) + width,
+            ]
+            for r in range(rows)
+            for c in range(columns)
+        ]
+    )
+
+
+def read_png(path: Any) -> NDArray[np.uint8]:
+    """Read a picture written by :func:`write_png`, ``uint8 (H, W, 1 or 3)``."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        sheet = np.array(picture)
+    return sheet[..., None] if sheet.ndim == 2 else sheet
 
 
 def write_png(path: Any, sheet: NDArray[np.uint8]) -> None:

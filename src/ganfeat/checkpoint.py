@@ -26,6 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ganfeat.config import differences
 from ganfeat.errors import InputError, RunError
 
@@ -73,6 +76,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file under a temporary name and rename it."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
@@ -135,8 +149,7 @@ class RunFolder:
         except FileNotFoundError:
             there = "has no config.json" if self.path.is_dir() else "does not exist"
             raise InputError(
-                f"{self.path} is not a run folder: it {there}. Train one with: "
-                f"ganfeat train DATA --out {self.path}"
+                f"{self.path} is not a run folder: it {there}. Train one with: ganfeat train DATA --out {self.path}"
             ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
@@ -158,11 +171,7 @@ class RunFolder:
         config = json.loads(json.dumps({**config, "format": FORMAT}))
         if self.exists:
             before = self.config()
-            lines = [
-                line
-                for line in differences(before, config)
-                if not line.startswith(CONTINUABLE)
-            ]
+            lines = [line for line in differences(before, config) if not line.startswith(CONTINUABLE)]
             if lines:
                 raise InputError(
                     f"{self.path} holds a run with other settings:\n  "
@@ -275,7 +284,8 @@ class RunFolder:
         """
         from safetensors.torch import load
 
-        folders, warnings = self._checkpoint_folders(), []
+        folders = self._checkpoint_folders()
+        warnings: list[str] = []
         for folder in folders:
             try:
                 state = json.loads((folder / "state.json").read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
 def _cpu_multiplies_bf16() -> bool:
     """Whether the CPU has bf16 products in hardware (AVX512-BF16 or AMX); emulated ones are slow."""
     return any(
-        bool(getattr(torch.cpu, probe, bool)())
+        bool(getattr(torch.cpu, probe, lambda: False)())  # type: ignore[no-untyped-call]
         for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import ganfeat
@@ -52,14 +51,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:  # noqa: N803
+    def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:
         """Images ``(n, h, w, c)``: ``uint8``, or ``float32`` in the networks' [-1, 1]."""
         array = getattr(X, "images", X)
         if getattr(array, "ndim", 0) not in (3, 4):
             array = validate_data(self, array, reset=reset, dtype="numeric", ensure_min_samples=1)
-            shape = (
-                arrays.resolve_image_shape(array.shape[1], self.image_shape) if reset else self.image_shape_
-            )
+            shape = arrays.resolve_image_shape(array.shape[1], self.image_shape) if reset else self.image_shape_
         else:
             array = array if isinstance(array, np.ndarray) else np.asarray(array)
             array = array[..., None] if array.ndim == 3 else array
@@ -90,7 +87,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(self, X: Any, y: Any = None, *, run: Path | str | None = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, *, run: Path | str | None = None) -> Self:
         """Learn from images, without labels.
 
         Parameters
@@ -122,7 +119,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
 
     def iter_fit(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         *,
         run: Path | str | None = None,
         log_every: int = 10,
@@ -159,14 +156,40 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
         with torch.device("meta"):
             self._objective(self.image_shape_)  # a wrong setting must not leave a folder behind
-        data = {"source": str(getattr(X, "source", "")), "n": len(images), "fingerprint": arrays.fingerprint(images)}
+        data = {
+            "source": str(getattr(X, "source", "")),
+            "n": len(images),
+            "fingerprint": arrays.fingerprint(images),
+        }
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
             folder.open(config)
             (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def random_init(self, X: Any) -> Self:
+        """The same network before any training, batch norms estimated on X: the baseline to beat.
+
+        Parameters
+        ----------
+        X : array or ImageDataset
+            The training images, as in :meth:`fit`.
+
+        Returns
+        -------
+        A new estimator; this one is not touched.
+        """
+        model = clone(self).set_params(warm_start=False)
+        if self.random_state is None:
+            model.set_params(random_state=getattr(self, "_drawn_seed", None))
+        images = model._validated(X, reset=True)
+        settings = model._loop_settings(model._seed(None), 10, 60.0, 0)
+        trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
+        model.history_, model.n_iter_, model.finished_ = [], 0, False
+        model._adopt(trainer.trained(), settings.seed, settings.precision)
+        return model
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Go on with one more epoch, on these images; the first call starts.
 
         Parameters
@@ -186,11 +209,19 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             pass
         return self
 
-    def request_stop(self) -> None:
-        """End a running :meth:`iter_fit` after the step in progress. Safe in a signal handler."""
+    def request_stop(self) -> bool:
+        """End a running :meth:`iter_fit` after the step in progress. Safe in a signal handler.
+
+        Returns
+        -------
+        bool
+            Whether anything is running.
+        """
         trainer = getattr(self, "_trainer", None)
-        if trainer is not None:
-            trainer.request_stop()
+        if trainer is None:
+            return False
+        trainer.request_stop()
+        return True
 
     def _seed(self, folder: RunFolder | None) -> int:
         if self.random_state is None:
@@ -287,7 +318,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         self.objective_ = objective.to(self.device_, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.generator_ = objective.sampler()
         self.discriminator_ = objective.taps()[self.network]
-        self._drawn_seed, self._precision = seed, precision
+        self._drawn_seed, self.precision_ = seed, precision
         self._extractor: FeatureExtractor | None = None
         self._n_features_out = self.extractor().n_features_out_
 
@@ -308,7 +339,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             "pool": self.pool,
             "pooling": self.pooling,
             "device": str(self.device_),
-            "precision": self._precision,
+            "precision": self.precision_,
             "bn": "eval",
             **changes,
         }
@@ -324,7 +355,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             self._extractor = extractor
         return extractor
 
-    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: Any) -> NDArray[Any]:
         """Features of images: all conv layers of D, pooled, flattened, side by side.
 
         Parameters
@@ -359,7 +390,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             raise InputError(f"z must be (n, {n_components}), not {z.shape}")
         pictures = []
         for start in range(0, len(z), SAMPLE_BATCH):
-            with autocast(self.device_, self._precision):
+            with autocast(self.device_, self.precision_):
                 x_NCHW = self.generator_(torch.from_numpy(z[start : start + SAMPLE_BATCH]).to(self.device_))
             pictures.append(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
         x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self.image_shape_), np.float32)
@@ -415,7 +446,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "objective_")
         folder = RunFolder(path)
-        config = self._config(self._drawn_seed, self._precision, {})
+        config = self._config(self._drawn_seed, self.precision_, {})
         folder.open(config)
         folder.write_model(dict(self.objective_.state_dict()))
         (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
@@ -628,7 +659,7 @@ def _card(config: dict[str, Any]) -> str:
     return (
         f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
         f"{learned}\n\n"
-        "```python\nfrom ganfeat import load\n\ngan = load(\"this folder\")\n"
+        '```python\nfrom ganfeat import load\n\ngan = load("this folder")\n'
         f"features = gan.transform(images)  # uint8 (n, {height}, {width}, {channels})\n"
         "pictures = gan.sample(64)\n```\n\n"
         f"Made by ganfeat {config['ganfeat']}, torch {config['torch']}, precision {config['precision']}, "

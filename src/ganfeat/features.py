@@ -149,7 +149,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Find the taps, and estimate batch-norm statistics on the images where ``bn="recalibrate"``.
 
         Parameters
@@ -187,7 +187,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def _check_parameters(self) -> None:
-        choices = {"at": STAGES, "pooling": POOLS, "bn": ("recalibrate", "eval"), "dtype": ("float32", "float16")}
+        choices = {
+            "at": STAGES,
+            "pooling": POOLS,
+            "bn": ("recalibrate", "eval"),
+            "dtype": ("float32", "float16"),
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(known)}")
@@ -196,7 +201,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size} must be at least 1")
 
-    def _images(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:  # noqa: N803
+    def _images(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         array = getattr(X, "images", X)
         array = array if isinstance(array, np.ndarray) else np.asarray(array)
         if array.ndim == 2:
@@ -331,7 +336,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ transform
 
-    def _ready(self, X: Any) -> None:  # noqa: N803
+    def _ready(self, X: Any) -> None:
         if not hasattr(self, "network_"):
             if self.bn == "recalibrate" and batch_norms(self.network):
                 raise NotFittedError(
@@ -340,14 +345,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 )
             self.fit(X)
 
-    def iterate(self, X: Any) -> Iterator[NDArray[Any]]:  # noqa: N803
+    def iterate(self, X: Any) -> Iterator[NDArray[Any]]:
         """Yield features block by block, ``(at most batch_size, n_features_out_)``, in the images' order."""
         self._ready(X)
         images = self._images(X)
         for start in range(0, len(images), self.batch_size):
             yield self._rows(images[start : start + self.batch_size])
 
-    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: Any) -> NDArray[Any]:
         """Features of images.
 
         Parameters
@@ -368,7 +373,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return rows
 
     def transform_to(
-        self, path: Path | str, X: Any, progress: Callable[[int, int], None] | None = None  # noqa: N803
+        self,
+        path: Path | str,
+        X: Any,
+        progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[Any]:
         """Stream features into a ``.npy`` memory map, in constant memory.
 

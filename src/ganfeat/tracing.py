@@ -23,20 +23,77 @@ from ganfeat.errors import InputError
 STAGES = ("conv", "norm", "activation")
 
 CONVOLUTIONS = frozenset(
-    {torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
-)
-NORMS = frozenset({F.batch_norm, F.instance_norm, F.layer_norm, F.group_norm, torch.batch_norm, torch.group_norm,
-                   torch.layer_norm, torch.instance_norm})
-ACTIVATIONS = frozenset(
     {
-        F.relu, F.relu_, torch.relu, torch.relu_, F.leaky_relu, F.leaky_relu_, F.elu, F.elu_, F.celu, F.selu, F.gelu,
-        F.silu, F.mish, F.softplus, F.prelu, torch.prelu, F.rrelu, F.hardtanh, F.hardswish, F.relu6, F.tanh, torch.tanh,
-        torch.sigmoid, F.sigmoid, F.hardsigmoid, torch.Tensor.relu, torch.Tensor.relu_, torch.Tensor.tanh,
-        torch.Tensor.sigmoid, torch.celu, torch.selu, torch.clamp, torch.Tensor.clamp,
+        torch.conv1d,
+        torch.conv2d,
+        torch.conv3d,
+        torch.conv_transpose1d,
+        torch.conv_transpose2d,
+        torch.conv_transpose3d,
     }
 )
-PASSES = frozenset({F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, torch.dropout,
-                    torch.Tensor.contiguous, torch.Tensor.float, torch.Tensor.to})
+NORMS = frozenset(
+    {
+        F.batch_norm,
+        F.instance_norm,
+        F.layer_norm,
+        F.group_norm,
+        torch.batch_norm,
+        torch.group_norm,
+        torch.layer_norm,
+        torch.instance_norm,
+    }
+)
+ACTIVATIONS = frozenset(
+    {
+        F.relu,
+        F.relu_,
+        torch.relu,
+        torch.relu_,
+        F.leaky_relu,
+        F.leaky_relu_,
+        F.elu,
+        F.elu_,
+        F.celu,
+        F.selu,
+        F.gelu,
+        F.silu,
+        F.mish,
+        F.softplus,
+        F.prelu,
+        torch.prelu,
+        F.rrelu,
+        F.hardtanh,
+        F.hardswish,
+        F.relu6,
+        F.tanh,
+        torch.tanh,
+        torch.sigmoid,
+        F.sigmoid,
+        F.hardsigmoid,
+        torch.Tensor.relu,
+        torch.Tensor.relu_,
+        torch.Tensor.tanh,
+        torch.Tensor.sigmoid,
+        torch.celu,
+        torch.selu,
+        torch.clamp,
+        torch.Tensor.clamp,
+    }
+)
+PASSES = frozenset(
+    {
+        F.dropout,
+        F.dropout1d,
+        F.dropout2d,
+        F.dropout3d,
+        F.alpha_dropout,
+        torch.dropout,
+        torch.Tensor.contiguous,
+        torch.Tensor.float,
+        torch.Tensor.to,
+    }
+)
 """Functions after which a tensor is still the same stage of the same block."""
 
 
@@ -64,7 +121,7 @@ class Block:
         return next(s for s in reversed(wanted) if s in self.stages)
 
 
-class _Enough(Exception):  # noqa: N818
+class _Enough(Exception):
     """All that is wanted has been seen: the rest of the network need not run."""
 
 
@@ -92,7 +149,8 @@ class Watch(TorchFunctionMode):
         before = None
         if func in NORMS or func in ACTIVATIONS or func in PASSES:
             source = args[0] if args else (kwargs or {}).get("input")
-            before = self.known.get(source) if isinstance(source, torch.Tensor) else None
+            if isinstance(source, torch.Tensor):
+                before = self.known.get(source)  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         if not isinstance(output, torch.Tensor):
             return output

@@ -209,7 +209,7 @@ class Trainer:
                 loss, metrics = player.loss(draw)
             optimiser = self.optimisers[player.name]
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
         if self.average is not None:
@@ -341,9 +341,8 @@ class Trainer:
         sheet = tile(self.sheet())
         folder.samples.mkdir(exist_ok=True)
         target = folder.samples / f"step-{self.step:08d}.png"
-        temporary = target.with_suffix(".tmp")
-        write_png(temporary, sheet)
-        temporary.replace(target)
+        write_png(target.with_suffix(".tmp"), sheet)
+        target.with_suffix(".tmp").replace(target)
         if board is not None:
             board.add_sheet(sheet, self.step)
 
@@ -368,9 +367,7 @@ class Trainer:
                     (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),
                 )
             if batch_norms(model.sampler()):
-                recalibrate(
-                    model.sampler(), (model.draw_latents(size, generator) for _ in range(batches))
-                )
+                recalibrate(model.sampler(), (model.draw_latents(size, generator) for _ in range(batches)))
         return dict(model.state_dict())
 
     def save(self, folder: RunFolder, *, final: bool = True) -> None:
@@ -385,9 +382,7 @@ class Trainer:
         self._guard({"the size of the weights": size}, folder)
         tensors, state = self.state()
         folder.write_checkpoint(tensors, state)
-        folder.write_model(
-            self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS)
-        )
+        folder.write_model(self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS))
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """The exact state: weights, optimisers, average, random generator, position, open means."""

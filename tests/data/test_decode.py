@@ -45,9 +45,7 @@ def test_lossless_formats_give_back_rgb(kind):
 
 
 def test_jpeg_is_close():
-    assert (
-        np.abs(np.subtract(colour(encode(Image.new("RGB", (16, 16), RED), "JPEG"), size=16), RED)).max() <= 2
-    )
+    assert np.abs(np.subtract(colour(encode(Image.new("RGB", (16, 16), RED), "JPEG"), size=16), RED)).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
@@ -126,12 +124,7 @@ def test_16_bit_rgb_png_keeps_the_high_byte():
 
     rows = (b"\0" + struct.pack(">HHH", 0x8000, 0xFFFF, 0) * 4) * 4
     head = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
-    content = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     assert colour(content) == (0x80, 0xFF, 0)
 
 

@@ -95,9 +95,7 @@ def test_an_odd_folder_is_read_whole(odd):
 
 
 def test_the_limit_of_skipped_files(odd):
-    with pytest.raises(
-        InputError, match=r"of 14 images cannot be read, and the limit is 5:\n  broken.jpg: broken"
-    ):
+    with pytest.raises(InputError, match=r"of 14 images cannot be read, and the limit is 5:\n  broken.jpg: broken"):
         load_images(odd, max_skipped=5)
     with pytest.raises(InputError, match="the limit is 2"):
         load_images(odd)

@@ -13,9 +13,7 @@ from ganfeat.errors import InputError
 @pytest.fixture
 def dataset():
     pixels = np.arange(5 * 4 * 4 * 3, dtype=np.uint16).reshape(5, 4, 4, 3).astype(np.uint8)
-    return ImageDataset(
-        pixels, np.array([0, 1, 2, 1, 0]), ("a", "b", "c"), tuple("pqrst"), (Skipped("x", "y"),), "s"
-    )
+    return ImageDataset(pixels, np.array([0, 1, 2, 1, 0]), ("a", "b", "c"), tuple("pqrst"), (Skipped("x", "y"),), "s")
 
 
 def test_is_an_array_without_a_copy(dataset):

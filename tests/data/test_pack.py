@@ -124,9 +124,7 @@ def test_many_skipped_rows_are_cut_off_the_map(tmp_path, pack):
 
 
 def test_arrays_are_packed_too(pack):
-    dataset = ImageDataset(
-        np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8), np.arange(5)
-    )
+    dataset = ImageDataset(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8), np.arange(5))
     packed = load_images(dataset, pack=pack)
     assert packed.fingerprint() == dataset.fingerprint()
     assert load_images(dataset, pack=pack).labels.tolist() == [0, 1, 2, 3, 4]

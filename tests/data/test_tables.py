@@ -57,9 +57,7 @@ def test_other_labels(tmp_path):
 
 def test_binary_column_and_rows_without_images(tmp_path):
     cells = [png(IMAGES[0]), None, png(IMAGES[2])[:60], png(IMAGES[3])]
-    pq.write_table(
-        pa.table({"picture": pa.array(cells, pa.binary()), "label": [4, 5, 6, 7]}), tmp_path / "x.parquet"
-    )
+    pq.write_table(pa.table({"picture": pa.array(cells, pa.binary()), "label": [4, 5, 6, 7]}), tmp_path / "x.parquet")
     dataset = load_images(tmp_path / "x.parquet", max_skipped=2)
     assert np.array_equal(dataset.images, IMAGES[[0, 3]])
     assert dataset.labels.tolist() == [4, 7]

@@ -84,9 +84,7 @@ def random_images(n: int, size: int = 8, channels: int = 1) -> np.ndarray:
 def history(n: int = 30) -> list[dict[str, Any]]:
     noise = np.random.default_rng(0).normal(size=(n, 4)).tolist()
     keys = ("loss/generator", "loss/discriminator", "logit/real", "logit/generated")
-    return [
-        {"epoch": i / 10, "seconds": 1.0, **dict(zip(keys, row, strict=True))} for i, row in enumerate(noise)
-    ]
+    return [{"epoch": i / 10, "seconds": 1.0, **dict(zip(keys, row, strict=True))} for i, row in enumerate(noise)]
 
 
 def results() -> dict[str, Any]:
@@ -142,9 +140,7 @@ def test_page_is_well_formed_and_complete(html: str) -> None:
         if tag == "img":
             assert attributes["alt"]
         if tag == "svg":
-            assert attributes.get("aria-hidden") == "true" or (
-                attributes["role"] == "img" and attributes["aria-label"]
-            )
+            assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"])
         if tag == "a":
             assert (attributes["href"] or "").removeprefix("#") in ids
         if tag == "use":
@@ -248,9 +244,7 @@ def test_neighbours_of_another_class_are_marked_in_words() -> None:
     page = Page(neighbours(queries, near, [0, 1], [[0, 1, 0], [1, 1, 1]], ["cat", "dog"]))
     assert [a.get("class") for a in page.all("td")] == [None, "other", None, None, None, None]
     alts = [a["alt"] or "" for a in page.all("img")]
-    assert (
-        sum("another class" in alt for alt in alts) == 1 and sum("the same class" in alt for alt in alts) == 5
-    )
+    assert sum("another class" in alt for alt in alts) == 1 and sum("the same class" in alt for alt in alts) == 5
     assert "5 of 6 (83%)" in page.text
     np.testing.assert_array_equal(decode(page.all("img")[1]["src"]), near[0, 0])
     bare = Page(neighbours(queries, near))
@@ -339,9 +333,7 @@ def test_map_keeps_the_proportions() -> None:
 
 
 def test_settings_become_words() -> None:
-    page = Page(
-        settings_table({"a": {"b": 2e-4, "c": True}, "d": None, "e": [1, 2.5], "f": {}, "g": Path("x")})
-    )
+    page = Page(settings_table({"a": {"b": 2e-4, "c": True}, "d": None, "e": [1, 2.5], "f": {}, "g": Path("x")}))
     assert page.text == "Settings a.b0.0002 a.cyes d– e1, 2.5 f– gx"
     assert settings_table({}) == protocol_card({}) == ""
 

@@ -64,9 +64,7 @@ def from_array(values: Any, labels: Any = None, *, source: str = "array") -> Ima
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
     if pixels.ndim != 4:
-        raise InputError(
-            f"{source} has shape {shape}: expected (n, height, width) or (n, height, width, channels)"
-        )
+        raise InputError(f"{source} has shape {shape}: expected (n, height, width) or (n, height, width, channels)")
     if shape[1] in (1, 3, 4) and min(pixels.shape[2:]) > 4:
         raise InputError(
             f"{source} has shape {shape}, which looks like (n, channels, height, width): "
@@ -90,9 +88,7 @@ def _as_labels(values: Any, count: int, source: str) -> tuple[NDArray[np.int64],
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (count,):
-        raise InputError(
-            f"the labels of {source} have shape {labels.shape}: expected ({count},), one an image"
-        )
+        raise InputError(f"the labels of {source} have shape {labels.shape}: expected ({count},), one an image")
     if labels.dtype.kind == "U":
         names, index = np.unique(labels, return_inverse=True)
         return index.astype(np.int64), tuple(map(str, names))

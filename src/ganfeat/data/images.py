@@ -80,9 +80,7 @@ class ImageDataset:
         if self.labels is not None:
             labels = np.asarray(self.labels)
             if labels.shape != (count,) or labels.dtype.kind not in "iu":
-                raise InputError(
-                    f"labels is {labels.dtype} of shape {labels.shape}: expected {count} integers"
-                )
+                raise InputError(f"labels is {labels.dtype} of shape {labels.shape}: expected {count} integers")
             object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         if self.classes is not None:
             object.__setattr__(self, "classes", tuple(self.classes))
@@ -151,9 +149,7 @@ class ImageDataset:
         if chosen.size == 0:
             chosen = chosen.astype(np.int64)
         if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
-            raise InputError(
-                f"indices is {chosen.dtype} of shape {chosen.shape}: give 1-D integers or a mask"
-            )
+            raise InputError(f"indices is {chosen.dtype} of shape {chosen.shape}: give 1-D integers or a mask")
         if chosen.dtype == np.bool_:
             if len(chosen) != len(self):
                 raise InputError(f"a mask of {len(chosen)} for {len(self)} images: give one value an image")

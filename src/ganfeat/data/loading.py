@@ -244,9 +244,7 @@ def _open_file(path: Path) -> ImageDataset | EncodedImages:
         return folder.images_of(folder.Scan(path, (folder.found_file(path),), (), ()))
     if array_files.idx_dimensions(path):
         return array_files.open_idx(path)
-    raise InputError(
-        f"{path} is of no kind that is read: expected {', '.join(SUFFIXES)}, .parquet, .npy, .npz or IDX"
-    )
+    raise InputError(f"{path} is of no kind that is read: expected {', '.join(SUFFIXES)}, .parquet, .npy, .npz or IDX")
 
 
 def _open_glob(pattern: Path) -> EncodedImages:
@@ -256,8 +254,7 @@ def _open_glob(pattern: Path) -> EncodedImages:
     shards = [path for path in found if path.suffix.lower() in tables.SUFFIXES]
     if not shards:
         raise InputError(
-            f"no parquet file matches {str(pattern)!r} ({len(found)} other files do): "
-            "to read images give their folder"
+            f"no parquet file matches {str(pattern)!r} ({len(found)} other files do): to read images give their folder"
         )
     return tables.open_parquet(shards, str(pattern))
 
@@ -289,9 +286,7 @@ def _checked_max_skipped(value: float) -> float:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InputError(
-            f"max_skipped={value!r}: give a share, a float in 0..1, or a number of images, an int"
-        )
+        raise InputError(f"max_skipped={value!r}: give a share, a float in 0..1, or a number of images, an int")
     if isinstance(value, float) and not value <= 1:
         raise InputError(f"max_skipped={value!r}: a share is in 0..1; for a number of images give an int")
     return value

@@ -189,9 +189,7 @@ def _reserve(path: Path) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise InputError(
-                f"no room for a pack of {size / 1e9:.1f} GB at {path.parent}: {error}"
-            ) from error
+            raise InputError(f"no room for a pack of {size / 1e9:.1f} GB at {path.parent}: {error}") from error
 
 
 def _shorten(path: Path, shape: tuple[int, ...], offset: int) -> None:

@@ -61,9 +61,7 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
             image_column, label_column = _image_column(own, path), _label_column(own)
         for column in filter(None, (image_column, label_column)):
             if column not in own.names or own.field(column).type != schema.field(column).type:
-                raise InputError(
-                    f"{path} and {paths[0]} differ in the column {column!r}: load them separately"
-                )
+                raise InputError(f"{path} and {paths[0]} differ in the column {column!r}: load them separately")
         ids += [f"{printable(path.name)}:{row}" for row in range(rows)]
     assert image_column is not None
     labels, classes = _labels(paths, schema, label_column) if label_column else (None, None)
@@ -137,9 +135,7 @@ def _label_column(schema: Any) -> str | None:
     return None
 
 
-def _labels(
-    paths: list[Path], schema: Any, column: str
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
+def _labels(paths: list[Path], schema: Any, column: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
     import pyarrow.parquet as pq
 
     values: list[Any] = []

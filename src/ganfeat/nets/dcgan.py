@@ -30,9 +30,7 @@ class Generator(nn.Module):
         Odd.
     """
 
-    def __init__(
-        self, image_shape: ImageShape, n_components: int = 100, width: int = 64, kernel_size: int = 5
-    ) -> None:
+    def __init__(self, image_shape: ImageShape, n_components: int = 100, width: int = 64, kernel_size: int = 5) -> None:
         super().__init__()
         check_kernel_size(kernel_size)
         height, width_px, channels = image_shape
@@ -78,9 +76,7 @@ class Discriminator(nn.Module):
         height, width_px, channels = image_shape
         layers = count_layers(height, width_px)
         maps = [channels, *(width * 2**i for i in range(layers))]
-        self.blocks = nn.Sequential(
-            *(ConvBlock(maps[i], maps[i + 1], kernel_size, norm=i > 0) for i in range(layers))
-        )
+        self.blocks = nn.Sequential(*(ConvBlock(maps[i], maps[i + 1], kernel_size, norm=i > 0) for i in range(layers)))
         self.head = nn.Linear(maps[-1] * halvings(height, layers)[-1] * halvings(width_px, layers)[-1], 1)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:

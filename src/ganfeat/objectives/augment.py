@@ -33,9 +33,9 @@ def translate(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     device = x_NCHW.device
 
     def source(side: int) -> torch.Tensor:
-        shift = torch.randint(
-            -(side // 8), side // 8 + 1, (n, 1), generator=generator, device=generator.device
-        ).to(device)
+        shift = torch.randint(-(side // 8), side // 8 + 1, (n, 1), generator=generator, device=generator.device).to(
+            device
+        )
         return (torch.arange(side, device=device) + shift).clamp_(0, side - 1)
 
     rows, columns = source(height), source(width)
@@ -45,17 +45,17 @@ def translate(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def affine(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rotate by up to 15 degrees, scale by 0.85 to 1.15, shear by up to 0.2, shift by up to 7.5 %."""
+    """Rotate by up to 15 degrees, scale by 0.85 to 1.15, shear by up to 0.2, about the centre."""
     n = len(x_NCHW)
     angle = _uniform(n, -0.26, 0.26, generator)
     scale = _uniform(n, 0.85, 1.15, generator)
     shear = _uniform(n, -0.2, 0.2, generator)
     cosine, sine = angle.cos(), angle.sin()
-    shift = _uniform(2 * n, -0.075, 0.075, generator).view(n, 2) * 2
+    zero = torch.zeros_like(angle)
     theta = torch.stack(
         [
-            torch.stack([cosine * scale, -sine + shear, shift[:, 0]], 1),
-            torch.stack([sine, cosine * scale, shift[:, 1]], 1),
+            torch.stack([cosine * scale, shear - sine, zero], 1),
+            torch.stack([sine, cosine * scale, zero], 1),
         ],
         1,
     )

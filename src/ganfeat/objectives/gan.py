@@ -98,7 +98,10 @@ class GAN(Objective):
         real_N = self.discriminator(self.augment(draw.real_NCHW, draw.generator))
         generated_N = self.discriminator(self.augment(generated_NCHW.detach(), draw.generator))
         loss = discriminator_loss(real_N.float(), generated_N.float())
-        metrics = {"logit/real": real_N.detach().float().mean(), "logit/generated": generated_N.detach().float().mean()}
+        metrics = {
+            "logit/real": real_N.detach().float().mean(),
+            "logit/generated": generated_N.detach().float().mean(),
+        }
         return loss, metrics
 
     def loss_of_generator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:

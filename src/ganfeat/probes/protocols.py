@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.errors import InputError
-from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, FeatureScaler, cross_validate, rotate, solve
+from ganfeat.probes.svm import (
+    DEFAULT_CS,
+    FALLBACK_C,
+    FeatureScaler,
+    cross_validate,
+    in_parallel,
+    rotate,
+    solve,
+)
 
 Progress = Callable[[int, int], None]
+Stage = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+"""``stage(name, total)`` opens a progress display; what it gives is called with ``(done, total=None, note="")``."""
+FeatureSets = dict[str, tuple[NDArray[Any], NDArray[Any]]]
+"""By name: (rows to learn from, rows held out)."""
+
+NAMES = {"raw_pixels": "raw pixels", "pca": "PCA", "random_init": "random init", "ganfeat": "ganfeat"}
+"""Sets of features that are compared, weakest first, and what a person calls them."""
+CENTRED = ("raw_pixels", "pca")
+"""Sets whose variances are their weights, so that they are centred but not standardised: better for them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,21 @@ class FewLabels:
         if labels >= available:
             return 1
         return int(min(self.draws, max(3, 2000 // (labels * classes))))
+
+
+def hold_out(y: NDArray[Any], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows held out, stratified and seeded, each in ascending order.
+
+    Every class keeps at least one row to learn from.
+    """
+    generator = np.random.default_rng([seed, 1])
+    learn, held_out = [], []
+    for label in np.unique(y):
+        rows = generator.permutation(np.flatnonzero(y == label))
+        cut = min(round(len(rows) * share), len(rows) - 1)
+        held_out.append(rows[:cut])
+        learn.append(rows[cut:])
+    return np.sort(np.concatenate(learn)), np.sort(np.concatenate(held_out))
 
 
 def draw_labels(y: NDArray[Any], per_class: int, draw: int, seed: int) -> NDArray[np.int64]:
@@ -124,16 +157,66 @@ def few_label_curve(
     for k, draws in plan.items():
         sets = [draw_labels(train_labels, k, d, protocol.seed) for d in range(draws)]
         problems = [(*rotate(train[rows]), train_labels[rows]) for rows in sets]
-        C = choose_c(problems, protocol)  # noqa: N806
-        accuracies = []
-        for rows, basis, labels in problems:
-            svm = solve(rows, labels, C)
-            accuracies.append(float(svm.score(test if basis is None else test @ basis, test_labels)))
-            done += 1
-            if progress is not None:
-                progress(done, total)
+        C = choose_c(problems, protocol)
+
+        def accuracy(problem: tuple[Any, Any, Any], C: float = C) -> float:
+            rows, basis, labels = problem
+            return float(solve(rows, labels, C).score(test if basis is None else test @ basis, test_labels))
+
+        accuracies = in_parallel(accuracy, problems)
+        done += draws
+        if progress is not None:
+            progress(done, total)
         curve[str(k)] = {**summary(accuracies, len(test)), "C": C, "accuracies": accuracies}
     return curve
+
+
+def compare(
+    sets: FeatureSets,
+    train_labels: NDArray[Any],
+    test_labels: NDArray[Any],
+    protocol: FewLabels,
+    stage: Stage,
+) -> dict[str, Any]:
+    """Accuracies of several sets of features under one protocol, on the same rows.
+
+    Parameters
+    ----------
+    sets : dict
+        By a name of :data:`NAMES`; ``"ganfeat"`` must be one.
+    train_labels, test_labels : ndarray
+    protocol : FewLabels
+    stage
+        Opens progress displays.
+
+    Returns
+    -------
+    dict
+        ``accuracy``: curves of :func:`few_label_curve` by set; ``margin``: by other set, the paired difference of
+        ``ganfeat`` to it; ``labels_per_class``.
+    """
+    accuracy = {}
+    for name in sorted(sets, key=list(NAMES).index):
+        with stage(f"probing {NAMES[name]}", 0) as update:
+            accuracy[name] = few_label_curve(
+                sets[name][0],
+                train_labels,
+                sets[name][1],
+                test_labels,
+                protocol,
+                standardise=name not in CENTRED,
+                progress=update,
+            )
+    ours = accuracy["ganfeat"]
+    return {
+        "labels_per_class": [int(k) for k in ours],
+        "accuracy": accuracy,
+        "margin": {
+            name: {k: margin(ours[k], curve[k], len(test_labels)) for k in ours}
+            for name, curve in accuracy.items()
+            if name != "ganfeat"
+        },
+    }
 
 
 def choose_c(problems: list[tuple[Any, Any, Any]], protocol: FewLabels) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
@@ -96,9 +98,9 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        C: float | str = "cv",  # noqa: N803
+        C: float | str = "cv",
         *,
-        Cs: Sequence[float] = DEFAULT_CS,  # noqa: N803
+        Cs: Sequence[float] = DEFAULT_CS,
         cv: int = 5,
         standardise: bool = True,
         random_state: int = 0,
@@ -109,7 +111,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         self.standardise = standardise
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> Self:
         """Learn from features ``(n, n_features)`` and their labels ``(n,)``."""
         X, y = validate_data(self, X, y, dtype=[np.float32, np.float64], ensure_min_samples=2)
         check_classification_targets(y)
@@ -131,14 +133,14 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         scores = cross_validate(rows, y, self.Cs, self.cv, self.random_state)
         return FALLBACK_C if scores is None else float(self.Cs[int(np.argmax(scores))])
 
-    def decision_function(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def decision_function(self, X: Any) -> NDArray[Any]:
         """Signed distances ``(n, n_classes)``, or ``(n,)`` for two classes."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float32, np.float64])
         scores = X @ self.coef_.T + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def predict(self, X: Any) -> NDArray[Any]:
         """The class of every row, ``(n,)``."""
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
@@ -157,13 +159,17 @@ def rotate(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     return np.ascontiguousarray(triangle.T), basis
 
 
-def solve(rows: NDArray[Any], y: NDArray[Any], C: float) -> LinearSVC:  # noqa: N803
+def solve(rows: NDArray[Any], y: NDArray[Any], C: float) -> LinearSVC:
     """The primal problem to scikit-learn's tolerance."""
     return LinearSVC(C=C, loss="squared_hinge", dual=False, max_iter=2000).fit(rows, y)
 
 
 def cross_validate(
-    rows: NDArray[Any], y: NDArray[Any], Cs: Sequence[float], folds: int, seed: int  # noqa: N803
+    rows: NDArray[Any],
+    y: NDArray[Any],
+    Cs: Sequence[float],
+    folds: int,
+    seed: int,
 ) -> NDArray[Any] | None:
     """Mean validation accuracy of every C; None where a class has a single label."""
     folds = min(folds, int(np.unique(y, return_counts=True)[1].min()))
@@ -175,4 +181,17 @@ def cross_validate(
         else StratifiedShuffleSplit(1, test_size=0.5, random_state=seed)
     )
     splits = list(splitter.split(rows, y))
-    return np.array([np.mean([solve(rows[a], y[a], C).score(rows[b], y[b]) for a, b in splits]) for C in Cs])
+    jobs = [(C, learn, check) for C in Cs for learn, check in splits]
+
+    def accuracy(job: tuple[float, NDArray[Any], NDArray[Any]]) -> float:
+        C, learn, check = job
+        return float(solve(rows[learn], y[learn], C).score(rows[check], y[check]))
+
+    return np.array(in_parallel(accuracy, jobs)).reshape(len(Cs), len(splits)).mean(axis=1)
+
+
+def in_parallel(function: Callable[[Any], Any], jobs: Sequence[Any]) -> list[Any]:
+    """Map over threads, one a CPU of this process: liblinear works outside Python's lock."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(max(1, min(workers, len(jobs), 16))) as pool:
+        return list(pool.map(function, jobs))

@@ -70,9 +70,7 @@ def accuracy_curve(results: Mapping[str, Any]) -> str:
         f"{method_name(method)} {100 * points[-1][1]['mean']:.1f}% with {points[-1][0]}"
         for method, points in lines.items()
     )
-    label = (
-        f"Line chart of accuracy over labels per class; at the right end {last}. The table has all values."
-    )
+    label = f"Line chart of accuracy over labels per class; at the right end {last}. The table has all values."
 
     def draw(figure: Any) -> None:
         _draw_accuracy(figure, lines, results["labels_per_class"])

@@ -94,9 +94,7 @@ def _page(title: str, subtitle: str, sections: list[Section], footer: str) -> st
     if repeated := sorted({anchor for anchor in anchors if anchors.count(anchor) > 1}):
         raise ValueError(f"anchors must be unique in a page; repeated: {', '.join(repeated)}")
     style = files("ganfeat.report").joinpath("page.css").read_text(encoding="utf-8")
-    contents = "\n".join(
-        f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections
-    )
+    contents = "\n".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections)
     return f"""<!doctype html>
 <html lang="en">
 <head>

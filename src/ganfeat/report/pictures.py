@@ -196,9 +196,7 @@ def _fitted_sheet(images_NHWC: Images, caption: str, alt: str, attributes: str =
     return _sheet(shown, columns, scale, caption, alt.format(n=len(shown)), attributes)
 
 
-def _sheet(
-    images_NHWC: Images, columns: int, scale: int, caption: str, alt: str, attributes: str = ""
-) -> str:
+def _sheet(images_NHWC: Images, columns: int, scale: int, caption: str, alt: str, attributes: str = "") -> str:
     if images_NHWC.ndim != 4 or images_NHWC.dtype != np.uint8 or not len(images_NHWC):
         raise ValueError(
             f"images must be uint8 (n, height, width, channels) with n >= 1, "

@@ -108,8 +108,7 @@ def settings_table(settings: Mapping[str, Any], *, caption: str = "Settings") ->
         A ``<table>``; empty if there are no settings.
     """
     rows = "\n".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in _flat(settings)
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in _flat(settings)
     )
     if not rows:
         return ""

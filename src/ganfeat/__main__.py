@@ -1,0 +1,7 @@
+"""``python -m ganfeat``."""
+
+import sys
+
+from ganfeat.cli import main
+
+sys.exit(main())

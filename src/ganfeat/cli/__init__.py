@@ -1,0 +1,79 @@
+"""The command line: ``ganfeat VERB``. One file a verb, imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import ganfeat
+from ganfeat.errors import InputError, RunError
+
+VERBS = {
+    "demo": "The whole way on real digits: train, extract, probe, report. Takes about two minutes.",
+    "train": "Learn from images without labels, into a run folder.",
+    "extract": "Turn images into features with a trained network.",
+    "probe": "Measure what features are worth: accuracy against the number of labels.",
+    "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
+}
+
+app = App(
+    name="ganfeat",
+    version=ganfeat.__version__,
+    help="Features from unlabelled images, learned by generative adversarial networks.\n\n"
+    "Start with `ganfeat demo`, or with your own folder: "
+    "`ganfeat train photos/ --out runs/photos`. `ganfeat VERB --help` explains a verb.",
+)
+for _verb, _help in VERBS.items():
+    app.command(f"ganfeat.cli.{_verb}:{_verb}", name=_verb, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0, 1 for a run that failed, 2 for a wrong call, 130 after Ctrl-C, 143 after a termination signal.
+    """
+    try:
+        status = app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        return _fail(
+            f"{' '.join(str(error).split())}\n`ganfeat --help` lists the verbs, `ganfeat VERB --help` their options.",
+            2,
+        )
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (
+        FileNotFoundError,
+        FileExistsError,
+        PermissionError,
+        IsADirectoryError,
+        NotADirectoryError,
+    ) as error:
+        return _fail(f"{error.strerror}: {error.filename}", 2)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error}): lower --batch-size, --width or --size", 1)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"ganfeat: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,182 @@
+"""``ganfeat probe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from ganfeat.cli.extract import siblings
+from ganfeat.cli.screen import Json, Quiet, Screen, Seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def probe(
+    features: Path,
+    labels: Path,
+    /,
+    *,
+    test: Annotated[
+        Path | None, Parameter(help="Features of the test images. [default: a fifth of FEATURES is held out]")
+    ] = None,
+    test_labels: Annotated[Path | None, Parameter(help="Labels of the test images.")] = None,
+    labels_per_class: Annotated[
+        tuple[int, ...], Parameter(help="Repeat for several. A class with fewer gives what it has.")
+    ] = (1, 5, 10, 50, 100, 400),
+    draws: Annotated[int, Parameter(help="Training sets a number of labels, at most.")] = 20,
+    baselines: Annotated[
+        bool,
+        Parameter(
+            help="Compare with raw pixels, PCA and the untrained network, where `extract` left them beside FEATURES."
+        ),
+    ] = True,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Measure what features are worth: accuracy of a linear SVM against the number of labels.
+
+    C is chosen by cross-validation on the training labels only. Beside the features stand raw pixels, PCA and the
+    same network untrained, under the same protocol: a random network is a strong baseline.
+
+    Example: `ganfeat probe features.npy features.labels.npy`.
+
+    Parameters
+    ----------
+    features
+        A .npy file, images x features, as `ganfeat extract` writes it.
+    labels
+        A .npy file with one label (number or text) an image; -1 is an image without one.
+    """
+    import numpy as np
+
+    from ganfeat.device import set_threads
+    from ganfeat.errors import InputError
+    from ganfeat.probes import FewLabels, compare
+    from ganfeat.probes.baselines import principal_components
+    from ganfeat.probes.protocols import NAMES, hold_out
+
+    screen = Screen(json, quiet)
+    if not labels_per_class or min(labels_per_class) < 1 or draws < 1:
+        raise InputError("--labels-per-class and --draws must be at least 1")
+    if (test is None) != (test_labels is None):
+        raise InputError("--test and --test-labels go together")
+    set_threads()
+    y = _read_labels(labels)
+    sets = {"ganfeat": _read_rows(features)}
+    missing: list[str] = []
+    if baselines:
+        missing = _add_baselines(sets, features)
+    for name, rows in sets.items():
+        if len(rows) != len(y):
+            raise InputError(
+                f"{len(rows)} rows of {name.replace('_', ' ')} and {len(y)} labels in {labels}: they must be as many"
+            )
+    if test is not None and test_labels is not None:
+        y_test = _read_labels(test_labels)
+        test_sets = {"ganfeat": _read_rows(test)}
+        if baselines:
+            _add_baselines(test_sets, test)
+        for name in set(sets) - set(test_sets):
+            del sets[name]
+            missing.append(f"{name} of the test images")
+        for name, rows in test_sets.items():
+            if len(rows) != len(y_test):
+                raise InputError(
+                    f"{len(rows)} test rows of {name} and {len(y_test)} labels in {test_labels}: they must be as many"
+                )
+        if test_sets["ganfeat"].shape[1] != sets["ganfeat"].shape[1]:
+            raise InputError(
+                f"{features} has {sets['ganfeat'].shape[1]} features and {test} {test_sets['ganfeat'].shape[1]}: "
+                "extract both with the same run, taps and pool"
+            )
+        train_rows, test_rows = np.flatnonzero(_known(y)), np.flatnonzero(_known(y_test))
+    else:
+        labelled = np.flatnonzero(_known(y))
+        train_rows, test_rows = (labelled[part] for part in hold_out(y[labelled], 0.2, seed))
+        y_test, test_sets = y, sets
+    protocol = FewLabels(labels_per_class=labels_per_class, draws=draws, seed=seed)
+    paired = {name: (sets[name][train_rows], test_sets[name][test_rows]) for name in sets}
+    if "pca" in paired:
+        paired["pca"] = principal_components(*paired["pca"])
+    compared = compare(paired, y[train_rows], y_test[test_rows], protocol, screen.stage)
+    screen.result(
+        {
+            "features": str(features),
+            "labels": str(labels),
+            "train": len(train_rows),
+            "test": len(test_rows),
+            **compared,
+            "protocol": protocol.card(),
+        }
+    )
+    screen.accuracies(compared, {**NAMES, "ganfeat": features.name})
+    screen.say(
+        f"{len(train_rows):,} training and {len(test_rows):,} test images; "
+        "± is the 95 % interval of the mean over draws."
+    )
+    if missing:
+        screen.say(f"Not beside {features}: {', '.join(missing)}. `ganfeat extract` writes them.")
+    return 0
+
+
+def _add_baselines(sets: dict[str, Any], features: Path) -> list[str]:
+    files, missing = siblings(features), []
+    if files["pixels"].exists():
+        sets["raw_pixels"] = sets["pca"] = _read_rows(files["pixels"])
+    else:
+        missing.append("raw pixels")
+    if files["random_init"].exists():
+        sets["random_init"] = _read_rows(files["random_init"])
+    else:
+        missing.append("features of the untrained network")
+    return missing
+
+
+def _known(y: NDArray[Any]) -> NDArray[np.bool_]:
+    return y != -1 if y.dtype.kind in "iuf" else y == y
+
+
+def _read_npy(path: Path, what: str) -> Any:
+    import numpy as np
+
+    from ganfeat.errors import InputError
+
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: give a .npy file of {what}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is no readable .npy file of {what}: {error}") from None
+
+
+def _read_rows(path: Path) -> Any:
+    import numpy as np
+
+    from ganfeat.arrays import blocks
+    from ganfeat.errors import InputError
+
+    rows = _read_npy(path, "features (images x features)")
+    if getattr(rows, "ndim", 0) != 2 or rows.dtype.kind not in "fiu" or not rows.size:
+        raise InputError(
+            f"{path} must hold numbers, images x features, not {getattr(rows, 'dtype', '?')} of shape "
+            f"{getattr(rows, 'shape', '?')}"
+        )
+    if rows.dtype.kind == "f" and not all(np.isfinite(block).all() for block in blocks(rows)):
+        raise InputError(f"{path} has NaN or infinite features: extract them again")
+    return rows
+
+
+def _read_labels(path: Path) -> NDArray[Any]:
+    import numpy as np
+
+    from ganfeat.errors import InputError
+
+    y = np.asarray(_read_npy(path, "labels"))
+    if y.ndim != 1 or y.dtype.kind not in "iuUSb":
+        raise InputError(f"{path} must hold one whole number or text an image, not {y.dtype} of shape {y.shape}")
+    return y

@@ -1,0 +1,195 @@
+"""``ganfeat train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ganfeat.cli.screen import Json, Quiet, Screen, stopping, this_command
+
+SETTINGS = (
+    *("method", "size", "channels", "limit", "strict", "pack", "device", "seed", "precision"),
+    *("width", "n_components", "kernel_size", "prior", "augment", "max_iter", "batch_size"),
+    *("learning_rate", "beta1", "weight_decay", "ema"),
+    *("log_every", "checkpoint_every", "sheets", "tensorboard"),
+)
+
+
+def train(
+    data: str,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    method: Annotated[str | None, Parameter(help="Which model. [default: dcgan]")] = None,
+    size: Annotated[
+        int | None,
+        Parameter(
+            help="Side of the images, after min-resize and centre crop. "
+            "[default: their own if all are square, alike and at most 128; else 32]"
+        ),
+    ] = None,
+    channels: Annotated[int | None, Parameter(help="1 for grey, 3 for colour. [default: 1 if all are grey]")] = None,
+    width: Annotated[int | None, Parameter(help="Maps of the first layer. [default: 64]")] = None,
+    max_iter: Annotated[
+        int | None, Parameter(help="Epochs. More than before goes on with a finished run. [default: 25]")
+    ] = None,
+    batch_size: Annotated[int | None, Parameter(help="[default: 128]")] = None,
+    learning_rate: Annotated[float | None, Parameter(help="Of Adam, for G and D. [default: 0.0002]")] = None,
+    beta1: Annotated[float | None, Parameter(help="Adam's first moment. [default: 0.5]")] = None,
+    weight_decay: Annotated[float | None, Parameter(help="L2 added to the gradient. [default: 1e-05]")] = None,
+    n_components: Annotated[int | None, Parameter(help="Length of z. [default: 100]")] = None,
+    kernel_size: Annotated[int | None, Parameter(help="Odd. [default: 5]")] = None,
+    prior: Annotated[str | None, Parameter(help="uniform or normal. [default: uniform]")] = None,
+    augment: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Transforms of what D sees, any of translate, affine, flip, cutout, colour: "
+            "`--augment translate --augment flip`. Worth trying below 50,000 images. [default: none]"
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None, Parameter(help="Decay of averaged weights of G for samples, e.g. 0.999. [default: 0]")
+    ] = None,
+    precision: Annotated[str | None, Parameter(help="auto, bf16 or fp32. [default: auto]")] = None,
+    config: Annotated[Path | None, Parameter(help="YAML file of settings; options on the line override it.")] = None,
+    limit: Annotated[int | None, Parameter(help="Use so many images only, evenly spaced. [default: all]")] = None,
+    strict: Annotated[bool | None, Parameter(help="Refuse unreadable images instead of skipping up to 10 %.")] = None,
+    pack: Annotated[
+        Path | None,
+        Parameter(
+            help="Keep the decoded images in this .npy memory map, for sets that are larger than memory or read often."
+        ),
+    ] = None,
+    log_every: Annotated[
+        int | None, Parameter(help="Steps between two records of history.jsonl. [default: 10]")
+    ] = None,
+    checkpoint_every: Annotated[float | None, Parameter(help="Seconds between two checkpoints. [default: 60]")] = None,
+    sheets: Annotated[int | None, Parameter(help="Sample sheets over the whole run. [default: 20]")] = None,
+    tensorboard: Annotated[
+        bool | None, Parameter(help="Write TensorBoard events. [default: if it is installed]")
+    ] = None,
+    device: Annotated[str | None, Parameter(help="auto, cpu, cuda, cuda:1 or mps. [default: auto]")] = None,
+    seed: Annotated[int | None, Parameter(help="Of everything random. [default: 0]")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Learn from images without labels, into a run folder.
+
+    Killed at any moment, the same command goes on where it was, to the same weights bit for bit. Ctrl-C
+    saves first.
+
+    Examples: `ganfeat train photos/ --out runs/photos --size 64`, `ganfeat train digits --out runs/digits
+    --max-iter 5`.
+
+    Parameters
+    ----------
+    data
+        A folder of images (class sub-folders are fine), a parquet, IDX, .npy or .npz file, or the name of
+        a bundled set: digits, mnist5k.
+    out
+        The run folder: new, empty, or one to go on with.
+    """
+    given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
+    settings = merge(config, given)
+    return run(data, out, settings, Screen(json, quiet))
+
+
+def merge(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the file, overridden by those on the line."""
+    from ganfeat.config import read_yaml
+
+    return {**(read_yaml(config, SETTINGS) if config is not None else {}), **given}
+
+
+def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
+    """Train with these settings; see :func:`train`."""
+    import inspect
+    import time
+
+    from ganfeat.config import suggest
+    from ganfeat.data import load_images
+    from ganfeat.device import set_threads
+    from ganfeat.errors import InputError
+    from ganfeat.estimators import METHODS
+
+    started = time.perf_counter()
+    set_threads()
+    method = settings.pop("method", "dcgan")
+    if method not in METHODS:
+        raise InputError(
+            f"method {method!r} is not known{suggest(str(method), METHODS)}: choose from {', '.join(METHODS)}"
+        )
+    tensorboard = _tensorboard(settings.pop("tensorboard", None))
+    loop = {
+        "log_every": settings.pop("log_every", 10),
+        "checkpoint_seconds": settings.pop("checkpoint_every", 60.0),
+        "sheets": settings.pop("sheets", 20),
+    }
+    reading = {k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "pack") if k in settings}
+    settings["random_state"] = settings.pop("seed", 0)
+    accepted = inspect.signature(METHODS[method]).parameters
+    gan = METHODS[method](**{k: v for k, v in settings.items() if k in accepted})
+    with screen.stage("reading images", 0) as update:
+        images = load_images(data, progress=update, **reading)
+    height, width, channels = images.shape[1:]
+    screen.say(f"{len(images):,} images of {height} x {width} x {channels} from {images.source}")
+    if images.skipped:
+        screen.say(
+            f"{len(images.skipped)} files skipped: "
+            + "; ".join(f"{s.source}: {s.reason}" for s in images.skipped[:5])
+            + (" ..." if len(images.skipped) > 5 else "")
+        )
+    with stopping(gan) as stop, screen.stage("training", gan.max_iter) as update:
+        records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
+        for record in records:
+            logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
+            update(record["epoch"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
+    last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
+    result = {
+        "run": str(out),
+        "finished": gan.finished_,
+        "epochs": last.get("epoch", 0.0),
+        "steps": last.get("step", 0),
+        "seconds": round(time.perf_counter() - started, 1),
+        "images": len(images),
+        "skipped": len(images.skipped),
+        "images_per_second": last.get("images_per_second"),
+        "device": gan.device_.type,
+        "precision": gan.precision_,
+        "features": gan.extractor().n_features_out_,
+    }
+    screen.result(result)
+    if not gan.finished_:
+        screen.say(
+            f"stopped at epoch {last.get('epoch', 0):.2f} of {gan.max_iter}; everything is saved in {out}. "
+            f"To go on:\n{this_command()}"
+        )
+        return stop.status if stop.signal else 130
+    screen.table(
+        ("run", str(out)),
+        [
+            ("epochs", f"{result['epochs']:.0f}"),
+            ("time", f"{result['seconds']:.0f} s"),
+            (
+                "speed",
+                f"{result['images_per_second'] or 0:,.0f} images/s ({result['device']}, {result['precision']})",
+            ),
+            ("features an image", f"{result['features']:,}"),
+            ("samples", f"{out}/samples"),
+        ],
+    )
+    screen.next(["ganfeat", "extract", str(out), data, "--out", "features.npy"])
+    return 0
+
+
+def _tensorboard(asked: bool | None) -> bool:
+    import importlib.util
+
+    from ganfeat.errors import MissingExtraError
+
+    there = importlib.util.find_spec("tensorboard") is not None
+    if asked and not there:
+        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard")
+    return there if asked is None else asked

@@ -1,0 +1,300 @@
+"""The main job from end to end: images without labels, a DCGAN, features, and what they are worth.
+
+    ganfeat demo --images mnist5k --out demo-out
+
+4,000 MNIST digits to learn from without labels, 1,000 held out; about two minutes on 2 CPU cores. The
+result of the last measured run is in docs/results/demo.json.
+
+The networks and the losses are DCGAN's. What differs from the paper's settings was chosen on a split of the
+4,000 training digits (3,000 to learn from, 1,000 to validate on), never on the held-out ones: translated
+and slightly deformed images for D, so that it cannot memorise so small a set, smaller batches and a higher
+learning rate, so that it learns enough in the time; see docs/log.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganfeat import arrays
+from ganfeat.checkpoint import RunFolder
+from ganfeat.data import ImageDataset, load_images
+from ganfeat.errors import InputError
+from ganfeat.estimators import DCGAN
+from ganfeat.features import FeatureExtractor
+from ganfeat.probes import FewLabels, compare
+from ganfeat.probes.baselines import principal_components
+from ganfeat.probes.protocols import FeatureSets, Stage, hold_out
+
+RECIPE: dict[str, Any] = {
+    "width": 32,
+    "augment": ("affine",),
+    "batch_size": 64,
+    "learning_rate": 6e-4,
+}
+EPOCHS = 50
+HELD_OUT = 0.2
+LEAST = 40
+QUERIES, NEIGHBOURS = 10, 8
+MAP_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to learn from and rows held out."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split(images: ImageDataset, seed: int) -> Split:
+    """Hold out a fifth, stratified where there are labels. Seeded."""
+    labels = images.labels if images.labels is not None else np.zeros(len(images), np.int64)
+    return Split(*hold_out(labels, HELD_OUT, seed))
+
+
+def train(
+    images: ImageDataset,
+    folder: Path,
+    stage: Stage,
+    *,
+    device: str,
+    seed: int,
+    epochs: int,
+    on_start: Callable[[DCGAN], None],
+) -> DCGAN:
+    """Fit the DCGAN of the recipe, into a run folder."""
+    gan = DCGAN(**RECIPE, max_iter=epochs, device=device, random_state=seed)
+    on_start(gan)
+    with stage("training", epochs) as update:
+        for record in gan.iter_fit(images, run=folder, log_every=10):
+            update(record["epoch"], note=f"{record['images_per_second']:,.0f} images/s")
+    return gan
+
+
+def feature_sets(gan: DCGAN, images: ImageDataset, rows: Split, stage: Stage) -> FeatureSets:
+    """Raw pixels, their principal components, the untrained discriminator's features, and the trained one's."""
+    learn, held_out = images.images[rows.train], images.images[rows.test]
+    with stage("extracting features", 4) as update:
+        pixels = learn.reshape(len(learn), -1), held_out.reshape(len(held_out), -1)
+        update(1)
+        components = principal_components(*pixels)
+        update(2)
+        untrained = gan.random_init(learn)
+        random_init = untrained.transform(learn), untrained.transform(held_out)
+        update(3)
+        ours = gan.transform(learn), gan.transform(held_out)
+        update(4)
+    return {"raw_pixels": pixels, "pca": components, "random_init": random_init, "ganfeat": ours}
+
+
+def run(
+    out: Path,
+    source: Any,
+    stage: Stage,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    draws: int = 20,
+    on_start: Callable[[DCGAN], None] = lambda gan: None,
+) -> dict[str, Any] | None:
+    """Run the demo and write ``out/results.json``, ``out/report.html`` and the run folder ``out/run``.
+
+    Parameters
+    ----------
+    out : Path
+    source
+        As :func:`ganfeat.load_images` takes it.
+    stage
+        Opens progress displays.
+    device, seed, epochs
+    draws : int
+        Of few-label training sets.
+    on_start : callable(gan), optional
+        Given the model before it is trained, so that a signal may stop it.
+
+    Returns
+    -------
+    dict or None
+        What is in ``results.json``; None if the training was stopped early.
+
+    Raises
+    ------
+    InputError
+        If there are too few images, or ``out`` holds something else.
+    """
+    from ganfeat.report import write_report
+
+    started = time.perf_counter()
+    with stage("reading images", 0) as update:
+        images = load_images(source, progress=update)
+    if len(images) < LEAST:
+        raise InputError(f"{source} has {len(images)} images: the demo needs at least {LEAST} to learn from")
+    rows = split(images, seed)
+    folder = out / "run"
+    resumed = RunFolder(folder).exists
+    learn = images.subset(rows.train)
+    gan = train(learn, folder, stage, device=device, seed=seed, epochs=epochs, on_start=on_start)
+    if not gan.finished_:
+        return None
+    protocol = FewLabels(draws=draws)
+    sets = feature_sets(gan, images, rows, stage)
+    compared: dict[str, Any] = {"accuracy": {}, "margin": {}, "labels_per_class": []}
+    if images.labels is not None:
+        compared = compare(sets, images.labels[rows.train], images.labels[rows.test], protocol, stage)
+    with stage("drawing the report", 3) as update:
+        page = _report(gan, images, rows, sets["ganfeat"], folder, update)
+        results = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "images": {"source": images.source, "learned_from": len(rows.train), "held_out": len(rows.test)},
+            "device": _device_name(gan),
+            "precision": gan.precision_,
+            "seed": seed,
+            "epochs": epochs,
+            "continued": resumed,
+            **compared,
+            "protocol": protocol.card() | gan_card(gan),
+        }
+        write_report(page(results), out / "report.html")
+        update(3)
+    RunFolder(out).write_json("results.json", results)
+    return results
+
+
+def gan_card(gan: DCGAN) -> dict[str, Any]:
+    """Where the features come from, for the protocol's card."""
+    extractor: FeatureExtractor = gan.extractor()
+    return {
+        "network": f"DCGAN discriminator, width {gan.width}, {gan.n_iter_} epochs",
+        "taps": ", ".join(tap.name for tap in extractor.taps_),
+        "pool": f"{gan.pooling}, {gan.pool} x {gan.pool}" if gan.pool else "none",
+        "features": extractor.n_features_out_,
+        "batch norm": "statistics re-estimated on the training images, then frozen",
+    }
+
+
+def _device_name(gan: DCGAN) -> str:
+    import platform
+
+    import torch
+
+    if gan.device_.type == "cuda":
+        return torch.cuda.get_device_name(gan.device_)
+    if gan.device_.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads, {platform.machine()}"
+    return gan.device_.type
+
+
+def _report(
+    gan: DCGAN,
+    images: ImageDataset,
+    rows: Split,
+    features: tuple[NDArray[Any], NDArray[Any]],
+    folder: Path,
+    update: Callable[..., None],
+) -> Callable[[dict[str, Any]], Any]:
+    """Draw everything that does not need the final results; give a function that adds them."""
+    import ganfeat
+    from ganfeat.report import FeatureMap, Neighbours, RunReport
+
+    height, width, _ = gan.image_shape_
+    steps_per_epoch = gan.history_[-1]["step"] / gan.history_[-1]["epoch"]
+    sheets = [
+        (
+            f"epoch {int(p.stem.split('-')[1]) / steps_per_epoch:.0f}",
+            arrays.untile(arrays.read_png(p), height, width),
+        )
+        for p in sorted((folder / "samples").glob("step-*.png"))
+    ]
+    points, shown = feature_map(features[1])
+    update(1)
+    labels = images.labels
+    queries, nearest = nearest_neighbours(features, None if labels is None else labels[rows.test])
+    update(2)
+    learn, held_out = images.images[rows.train], images.images[rows.test]
+
+    def page(results: dict[str, Any]) -> RunReport:
+        return RunReport(
+            title="What a GAN learned from images without labels",
+            summary=summary_sentence(results),
+            results=results if results["accuracy"] else None,
+            samples=sheets,
+            real=learn[np.random.default_rng(0).permutation(len(learn))[:64]],
+            history=gan.history_,
+            feature_map=FeatureMap(
+                points,
+                labels=None if labels is None else labels[rows.test][shown],
+                classes=images.classes,
+                caption=f"t-SNE of the features of {len(points):,} held-out images. The labels only colour it.",
+            ),
+            neighbours=Neighbours(
+                held_out[queries],
+                learn[nearest],
+                query_labels=None if labels is None else labels[rows.test][queries],
+                neighbour_labels=None if labels is None else labels[rows.train][nearest],
+                classes=images.classes,
+            ),
+            protocol=results["protocol"] if results["accuracy"] else None,
+            settings={k: v for k, v in gan.get_params().items() if v is not None},
+            footer=f"ganfeat {ganfeat.__version__}, {results['device']}, {results['seconds']:.0f} s.",
+        )
+
+    return page
+
+
+def summary_sentence(results: dict[str, Any]) -> str:
+    """What came out, in one or two sentences."""
+    images = results["images"]
+    text = f"Learned from {images['learned_from']:,} images without labels; {images['held_out']:,} were held out."
+    accuracy = results["accuracy"]
+    if not accuracy:
+        return text + " The images have no labels, so the features were not scored."
+    k = "10" if "10" in accuracy["ganfeat"] else next(iter(accuracy["ganfeat"]))
+    share = {name: f"{100 * curve[k]['mean']:.1f}%" for name, curve in accuracy.items()}
+    return (
+        f"{text} With {k} labels per class, a linear classifier on the discriminator's features is right on "
+        f"{share['ganfeat']} of the held-out images; on raw pixels {share['raw_pixels']}, on principal components "
+        f"{share['pca']}, on the same network untrained {share['random_init']}."
+    )
+
+
+def feature_map(features: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Two dimensions for at most 1,000 rows, and which rows: PCA to 50, then t-SNE."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    shown = np.arange(min(len(features), MAP_POINTS))
+    rows = _standardised(features[shown])
+    components = min(50, *rows.shape)
+    compact = PCA(components, random_state=0, svd_solver="randomized").fit_transform(rows)
+    perplexity = min(30.0, max(2.0, (len(rows) - 1) / 4))
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(compact)
+    return points, shown
+
+
+def nearest_neighbours(
+    features: tuple[NDArray[Any], NDArray[Any]], labels: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For ten held-out images, one of each class first, the eight nearest learned-from ones by cosine."""
+    from sklearn.neighbors import NearestNeighbors
+
+    learn, held_out = features
+    if labels is None:
+        queries = np.arange(min(QUERIES, len(held_out)))
+    else:
+        queries = np.sort(np.unique(labels, return_index=True)[1][:QUERIES])
+        queries = queries[np.argsort(labels[queries], kind="stable")]
+    mean, spread = learn.mean(axis=0), learn.std(axis=0) + 1e-6
+    finder = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(learn)), metric="cosine").fit((learn - mean) / spread)
+    return queries, finder.kneighbors((held_out[queries] - mean) / spread, return_distance=False)
+
+
+def _standardised(rows: NDArray[Any]) -> NDArray[Any]:
+    return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
