@@ -42,10 +42,8 @@ def resolve_device(name: str) -> torch.device:
 
 def _cpu_multiplies_bf16() -> bool:
     """Whether the CPU has bf16 products in hardware (AVX512-BF16 or AMX); emulated ones are slow."""
-    return any(
-        bool(getattr(torch.cpu, probe, lambda: False)())  # type: ignore[no-untyped-call]
-        for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe is not None and bool(probe()) for probe in probes)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
@@ -60,11 +58,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise InputError(f"precision={name!r} is not known: choose one of {', '.join(PRECISIONS)}")
     if name != "auto":
         return name
-    fast = {
-        "cpu": _cpu_multiplies_bf16,
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-    }
-    return "bf16" if fast.get(device.type, bool)() else "fp32"
+    if device.type == "cpu":
+        fast = _cpu_multiplies_bf16()
+    else:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if fast else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

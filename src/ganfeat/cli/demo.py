@@ -42,9 +42,8 @@ def demo(
 
     screen = Screen(json, quiet)
     set_threads()
-    epochs = recipe.EPOCHS if max_iter is None else max_iter
     with stopping() as stop:
-        results = recipe.run(out, images, screen.stage, device=device, seed=seed, epochs=epochs, on_start=stop.calls)
+        results = recipe.run(out, images, screen.stage, device=device, seed=seed, epochs=max_iter, on_start=stop.calls)
     if results is None:
         screen.say(f"stopped; the training is saved in {out / 'run'}. To go on:\n{this_command()}")
         return stop.status if stop.signal else 130

@@ -38,7 +38,8 @@ RECIPE: dict[str, Any] = {
     "batch_size": 64,
     "learning_rate": 6e-4,
 }
-EPOCHS = 50
+STEPS = 3125
+"""Mini-batches of training: 50 epochs of 4,000 images."""
 HELD_OUT = 0.2
 LEAST = 40
 QUERIES, NEIGHBOURS = 10, 8
@@ -101,7 +102,7 @@ def run(
     *,
     device: str = "auto",
     seed: int = 0,
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     draws: int = 20,
     on_start: Callable[[DCGAN], None] = lambda gan: None,
 ) -> dict[str, Any] | None:
@@ -114,7 +115,9 @@ def run(
         As :func:`ganfeat.load_images` takes it.
     stage
         Opens progress displays.
-    device, seed, epochs
+    device, seed
+    epochs : int, optional
+        As many as make :data:`STEPS` mini-batches, if not given.
     draws : int
         Of few-label training sets.
     on_start : callable(gan), optional
@@ -141,6 +144,8 @@ def run(
     folder = out / "run"
     resumed = RunFolder(folder).exists
     learn = images.subset(rows.train)
+    if epochs is None:
+        epochs = max(1, round(STEPS * RECIPE["batch_size"] / len(learn)))
     gan = train(learn, folder, stage, device=device, seed=seed, epochs=epochs, on_start=on_start)
     if not gan.finished_:
         return None

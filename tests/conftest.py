@@ -1,0 +1,29 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Once, and no more threads than CPUs: two threads fighting for one are ten times slower than one.
+torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the long reproductions and soaks too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="long: run it with --slow"))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real data sets, or a skip that says why."""
+    folder = Path(os.environ.get("GANFEAT_DATA", Path(__file__).parents[1] / "../shared/data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real data sets are not at {folder}; set GANFEAT_DATA to their folder")
+    return folder
