@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-import ganfeat
 from ganfeat import arrays, history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors
@@ -27,6 +26,7 @@ from ganfeat.nets.blocks import initialise, narrowest_input
 from ganfeat.objectives.base import Objective
 from ganfeat.objectives.gan import GAN
 from ganfeat.training import LoopSettings, Trainer
+from ganfeat.version import __version__
 
 SAMPLE_BATCH = 256
 
@@ -419,7 +419,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
 
     def _config(self, seed: int, precision: str, data: dict[str, Any]) -> dict[str, Any]:
         return {
-            "ganfeat": ganfeat.__version__,
+            "ganfeat": __version__,
             "torch": torch.__version__,
             "method": self.method,
             "estimator": {k: _plain(v) for k, v in self.get_params(deep=False).items()},

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganfeat import history
-from ganfeat.arrays import tile, to_uint8, write_png
+from ganfeat.arrays import to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors
 from ganfeat.device import autocast
 from ganfeat.errors import InputError, RunError
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
 from ganfeat.objectives.base import Objective, Player
+from ganfeat.pictures import tile, write_png
 
 SHEET = 64
 RECALIBRATION_BATCHES = 500

@@ -22,15 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat import arrays
 from ganfeat.checkpoint import RunFolder
 from ganfeat.data import ImageDataset, load_images
 from ganfeat.errors import InputError
 from ganfeat.estimators import DCGAN
 from ganfeat.features import FeatureExtractor
+from ganfeat.pictures import read_png, untile
 from ganfeat.probes import FewLabels, compare
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.protocols import FeatureSets, Stage, hold_out
+from ganfeat.version import __version__
 
 RECIPE: dict[str, Any] = {
     "width": 32,
@@ -206,7 +207,6 @@ def _report(
     update: Callable[..., None],
 ) -> Callable[[dict[str, Any]], Any]:
     """Draw everything that does not need the final results; give a function that adds them."""
-    import ganfeat
     from ganfeat.report import FeatureMap, Neighbours, RunReport
 
     height, width, _ = gan.image_shape_
@@ -214,7 +214,7 @@ def _report(
     sheets = [
         (
             f"epoch {int(p.stem.split('-')[1]) / steps_per_epoch:.0f}",
-            arrays.untile(arrays.read_png(p), height, width),
+            untile(read_png(p), height, width),
         )
         for p in sorted((folder / "samples").glob("step-*.png"))
     ]
@@ -248,7 +248,7 @@ def _report(
             ),
             protocol=results["protocol"] if results["accuracy"] else None,
             settings={k: v for k, v in gan.get_params().items() if v is not None},
-            footer=f"ganfeat {ganfeat.__version__}, {results['device']}, {results['seconds']:.0f} s.",
+            footer=f"ganfeat {__version__}, {results['device']}, {results['seconds']:.0f} s.",
         )
 
     return page

@@ -1,0 +1,58 @@
+"""Sheets: many images laid out as one picture, and PNG files of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def tile(images: NDArray[np.uint8], columns: int | None = None, pad: int = 1) -> NDArray[np.uint8]:
+    """Lay ``uint8 (n, h, w, c)`` out as one picture ``(H, W, 1 or 3)``, row by row.
+
+    Channels other than 1 or 3 are averaged to grey.
+    """
+    n, height, width, channels = images.shape
+    if channels not in (1, 3):
+        images = images.mean(axis=3, keepdims=True).astype(np.uint8)
+        channels = 1
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + pad) - pad, columns * (width + pad) - pad, channels), 128, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + pad), (i % columns) * (width + pad)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def untile(sheet: NDArray[np.uint8], height: int, width: int, pad: int = 1) -> NDArray[np.uint8]:
+    """Cut a picture made by :func:`tile` into its images again, ``uint8 (n, height, width, 1 or 3)``."""
+    rows, columns = (sheet.shape[0] + pad) // (height + pad), (sheet.shape[1] + pad) // (width + pad)
+    return np.stack(
+        [
+            sheet[
+                r * (height + pad) : r * (height + pad) + height,
+                c * (width + pad) : c * (width + pad) + width,
+            ]
+            for r in range(rows)
+            for c in range(columns)
+        ]
+    )
+
+
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """Read a picture written by :func:`write_png`, ``uint8 (H, W, 1 or 3)``."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        sheet = np.array(picture)
+    return sheet[..., None] if sheet.ndim == 2 else sheet
+
+
+def write_png(path: Path, sheet: NDArray[np.uint8]) -> None:
+    """Write ``uint8 (H, W, 1 or 3)`` as PNG."""
+    from PIL import Image
+
+    Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(path, format="PNG")
