@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ganfeat.version import __version__
+from ganfeat.version import __version__ as __version__
 
 _HOMES = {
     "DCGAN": "ganfeat.estimators",
