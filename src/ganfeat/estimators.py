@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from ganfeat.training import LoopSettings, Trainer
 from ganfeat.version import __version__
 
 SAMPLE_BATCH = 256
+USUAL_EPOCHS = 25
+LEAST_STEPS = 3000
 
 
 class _GANEstimator(TransformerMixin, BaseEstimator):
@@ -147,7 +150,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
         folder = RunFolder(run) if run is not None else None
         seed = self._seed(folder)
-        settings = self._loop_settings(seed, log_every, checkpoint_seconds, sheets)
+        settings = self._loop_settings(len(images), seed, log_every, checkpoint_seconds, sheets)
         if folder is None:
             before = getattr(self, "_training", None) if self.warm_start else None
             yield from self._train(images, settings, None, before=before)
@@ -183,7 +186,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         if self.random_state is None:
             model.set_params(random_state=getattr(self, "_drawn_seed", None))
         images = model._validated(X, reset=True)
-        settings = model._loop_settings(model._seed(None), 10, 60.0, 0)
+        settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)
         trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
         model.history_, model.n_iter_, model.finished_ = [], 0, False
         model._adopt(trainer.trained(), settings.seed, settings.precision)
@@ -204,7 +207,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         """
         started = hasattr(self, "objective_")
         images = self._validated(X, reset=not started)
-        settings = dataclasses.replace(self._loop_settings(self._seed(None), 10, 60.0, 0), max_iter=1)
+        settings = dataclasses.replace(self._loop_settings(len(images), self._seed(None), 10, 60.0, 0), max_iter=1)
         for _ in self._train(images, settings, None, before=getattr(self, "_training", None)):
             pass
         return self
@@ -237,10 +240,19 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
     def _draw_seed(self) -> int:
         return int(np.random.default_rng().integers(1, 2**31 - 1))
 
-    def _loop_settings(self, seed: int, log_every: int, checkpoint_seconds: float, sheets: int) -> LoopSettings:
+    def _epochs(self, n_images: int) -> int:
+        """``max_iter``, or enough epochs for a network to learn something from a small set."""
+        if self.max_iter is not None:
+            return int(self.max_iter)
+        steps = max(1, n_images // max(1, min(self.batch_size, n_images)))
+        return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / steps))
+
+    def _loop_settings(
+        self, n_images: int, seed: int, log_every: int, checkpoint_seconds: float, sheets: int
+    ) -> LoopSettings:
         self.device_ = resolve_device(self.device)
         return LoopSettings(
-            max_iter=self.max_iter,
+            max_iter=self._epochs(n_images),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             betas=(self.beta1, 0.999),
@@ -499,8 +511,8 @@ class DCGAN(_GANEstimator):
         Distribution of z: U(-1, 1) or N(0, 1).
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
         Random transforms of what D sees, real and generated alike.
-    max_iter : int
-        Epochs.
+    max_iter : int, optional
+        Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
     learning_rate : float
         Of Adam, for G and D.
@@ -562,7 +574,7 @@ class DCGAN(_GANEstimator):
         kernel_size: int = 5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
-        max_iter: int = 25,
+        max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
         beta1: float = 0.5,

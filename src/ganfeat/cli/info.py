@@ -48,7 +48,10 @@ def info(run: Path, /, *, json: Json = False, quiet: Quiet = False) -> int:
             "images",
             f"{height} x {width} x {channels}" + (f", {data['n']:,} from {data['source']}" if data else ""),
         ),
-        ("epochs", f"{last.get('epoch', 0):.2f} of {config['estimator']['max_iter']}"),
+        (
+            "epochs",
+            f"{last.get('epoch', 0):.2f}, {last.get('step', 0):,} of {last.get('total_steps', 0):,} mini-batches",
+        ),
         ("parameters", ", ".join(f"{k} {v:,}" for k, v in parameters.items()) or "-"),
         ("precision", f"{config['precision']} on {config['device']}"),
         *(

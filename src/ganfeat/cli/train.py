@@ -33,7 +33,11 @@ def train(
     channels: Annotated[int | None, Parameter(help="1 for grey, 3 for colour. [default: 1 if all are grey]")] = None,
     width: Annotated[int | None, Parameter(help="Maps of the first layer. [default: 64]")] = None,
     max_iter: Annotated[
-        int | None, Parameter(help="Epochs. More than before goes on with a finished run. [default: 25]")
+        int | None,
+        Parameter(
+            help="Epochs; more than before goes on with a finished run. [default: 25, and more for small sets: "
+            "as many as make 3,000 mini-batches]"
+        ),
     ] = None,
     batch_size: Annotated[int | None, Parameter(help="[default: 128]")] = None,
     learning_rate: Annotated[float | None, Parameter(help="Of Adam, for G and D. [default: 0.0002]")] = None,
@@ -141,11 +145,11 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
             + "; ".join(f"{s.source}: {s.reason}" for s in images.skipped[:5])
             + (" ..." if len(images.skipped) > 5 else "")
         )
-    with stopping(gan) as stop, screen.stage("training", gan.max_iter) as update:
+    with stopping(gan) as stop, screen.stage("training", 0) as update:
         records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
         for record in records:
             logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
-            update(record["epoch"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
+            update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
     result = {
         "run": str(out),
@@ -163,8 +167,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     screen.result(result)
     if not gan.finished_:
         screen.say(
-            f"stopped at epoch {last.get('epoch', 0):.2f} of {gan.max_iter}; everything is saved in {out}. "
-            f"To go on:\n{this_command()}"
+            f"stopped at epoch {last.get('epoch', 0):.2f}; everything is saved in {out}. To go on:\n{this_command()}"
         )
         return stop.status if stop.signal else 130
     screen.table(

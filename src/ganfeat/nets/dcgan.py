@@ -52,8 +52,7 @@ class Generator(nn.Module):
 
     def forward(self, z_ND: torch.Tensor) -> torch.Tensor:
         """``(N, n_components)`` to ``(N, channels, height, width)`` in [-1, 1]."""
-        x_NCHW = self.project(z_ND).view(-1, *self.first_map)
-        return self.upward(x_NCHW.contiguous(memory_format=torch.channels_last))
+        return self.upward(self.project(z_ND).view(-1, *self.first_map))
 
 
 class Discriminator(nn.Module):
@@ -81,4 +80,5 @@ class Discriminator(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """``(N, channels, height, width)`` to logits ``(N,)``."""
-        return self.head(self.blocks(x_NCHW).flatten(1)).squeeze(1)
+        maps_NHWC = self.blocks(x_NCHW).permute(0, 2, 3, 1)  # as they lie in memory: no copy, forward or backward
+        return self.head(maps_NHWC.flatten(1)).squeeze(1)

@@ -74,9 +74,9 @@ def train(
     """Fit the DCGAN of the recipe, into a run folder."""
     gan = DCGAN(**RECIPE, max_iter=epochs, device=device, random_state=seed)
     on_start(gan)
-    with stage("training", epochs) as update:
+    with stage("training", 0) as update:
         for record in gan.iter_fit(images, run=folder, log_every=10):
-            update(record["epoch"], note=f"{record['images_per_second']:,.0f} images/s")
+            update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s")
     return gan
 
 

@@ -1,0 +1,73 @@
+"""Shared by the benchmarks: interleaved repeats, and the machine's GEMM rate.
+
+Machines are shared and noisy, so contestants take turns within one run and medians are compared; only ratios
+mean something.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def interleaved(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every call, contestants taking turns; each is called once before, unmeasured."""
+    for run in contestants.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def gemm(dtype: torch.dtype, n: int = 2048) -> tuple[Callable[[], Any], float]:
+    """A square matrix product, and its floating-point operations."""
+    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+    return lambda: a @ b, 2.0 * n**3
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def spread(values: list[float]) -> list[float]:
+    """First and third quartile."""
+    quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return [quartiles[0], quartiles[2]]
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def conclude(name: str, results: dict[str, Any], out: str | None) -> None:
+    """Print the results as JSON, and write them where asked."""
+    content = {"command": " ".join(["python", *sys.argv]), "machine": machine(), **results}
+    print(json.dumps(content, indent=2))
+    if out:
+        Path(out).write_text(json.dumps(content, indent=2) + "\n")
+        print(f"{name}: written to {out}", file=sys.stderr)
