@@ -13,7 +13,6 @@ import argparse
 
 import numpy as np
 import torch
-from measure import conclude, gemm, interleaved, median, spread
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ganfeat.features import FeatureExtractor
 from ganfeat.nets.blocks import initialise
 from ganfeat.nets.dcgan import Discriminator
+from measure import conclude, gemm, interleaved, median, spread
 
 BATCH = 256
 

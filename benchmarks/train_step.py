@@ -15,7 +15,6 @@ import argparse
 
 import numpy as np
 import torch
-from measure import conclude, gemm, interleaved, median, spread
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,6 +23,7 @@ from ganfeat.nets.blocks import initialise
 from ganfeat.nets.dcgan import Discriminator, Generator
 from ganfeat.objectives.gan import GAN
 from ganfeat.training import LoopSettings, Trainer
+from measure import conclude, gemm, interleaved, median, spread
 
 BATCH = 128
 
@@ -43,6 +43,7 @@ class PlainLoop:
         self.ones, self.zeros = torch.ones(BATCH), torch.zeros(BATCH)
 
     def step(self) -> None:
+        """One update of D and one of G."""
         rows = torch.randint(len(self.x), (BATCH,))
         real = (self.x[rows].permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
         z = torch.rand(BATCH, 100) * 2 - 1

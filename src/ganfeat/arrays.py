@@ -37,7 +37,7 @@ class Scaling:
         if images.dtype == np.uint8:
             return cls()
         low, high = float(images.min()), float(images.max())
-        return cls(low, high) if high > low else cls(low, low + 1.0)
+        return cls(low, high) if high > low else cls(low, low + max(1.0, abs(low)))
 
     def to_networks(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """``[low, high]`` to ``float32 [-1, 1]``."""

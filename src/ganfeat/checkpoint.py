@@ -169,6 +169,7 @@ class RunFolder:
             If the folder holds a run with other settings (the message lists them), or other files.
         """
         config = json.loads(json.dumps({**config, "format": FORMAT}))
+        self._refuse_foreign()
         if self.exists:
             before = self.config()
             lines = [line for line in differences(before, config) if not line.startswith(CONTINUABLE)]
@@ -181,19 +182,27 @@ class RunFolder:
             if before != config:
                 self.write_json("config.json", config)
             return True
-        if self.path.exists() and (not self.path.is_dir() or self._foreign_files()):
-            raise InputError(
-                f"{self.path} exists and is no run folder: give --out a new or an empty folder, so that "
-                "nothing of yours is overwritten"
-            )
         for folder in (self.path, self.samples, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         self.write_json("config.json", config)
         return False
 
+    def _refuse_foreign(self) -> None:
+        """Raise InputError, before anything is written, where the path is taken by something else."""
+        if self.exists:
+            self.config()
+        elif self.path.exists() and (not self.path.is_dir() or self._foreign_files()):
+            raise InputError(
+                f"{self.path} exists and is no run folder: give --out a new or an empty folder, so that "
+                "nothing of yours is overwritten"
+            )
+
     def _foreign_files(self) -> bool:
-        ours = {"samples", "checkpoints", ".lock"}
-        return any(p.name not in ours and ".tmp-" not in p.name for p in self.path.iterdir())
+        ours = {self.samples, self.checkpoints}  # empty until there is a config.json
+        return any(
+            (any(p.iterdir()) if p in ours and p.is_dir() else p.name != ".lock" and ".tmp-" not in p.name)
+            for p in self.path.iterdir()
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -202,8 +211,9 @@ class RunFolder:
         Raises
         ------
         InputError
-            If another process is training into this folder.
+            If another process is training into this folder, or it is no run folder.
         """
+        self._refuse_foreign()
         try:
             import fcntl
         except ImportError:  # Windows
@@ -217,6 +227,8 @@ class RunFolder:
                 raise InputError(
                     f"another process is training into {self.path}: wait for it or give another --out"
                 ) from None
+            for torn in self.path.glob(".*.tmp-*"):  # of a killed process
+                torn.unlink(missing_ok=True)
             yield
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -256,8 +268,8 @@ class RunFolder:
         described = {**state, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest()}
         write_atomically(temporary / "state.safetensors", content)
         write_atomically(temporary / "state.json", json.dumps(described).encode())
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # moved away whole: a process killed while it deletes must not leave half of it
+            target.rename(temporary.with_name(f".{target.name}.tmp-before-{os.getpid()}"))
         temporary.rename(target)
         _flush_folder(self.checkpoints)
         for old in self._checkpoint_folders()[KEPT_CHECKPOINTS:]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,71 @@ def read_yaml(path: Path, known: Iterable[str]) -> Settings:
                 f"known are {', '.join(sorted(known))}"
             )
     return settings
+
+
+def require(
+    name: str,
+    value: Any,
+    kind: type,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Refuse a number of the wrong kind or outside its range.
+
+    Parameters
+    ----------
+    name, value
+    kind : {int, float}
+        An int is fine where a float is wanted. A bool is no number.
+    least, above, below : float, optional
+        ``value >= least``, ``value > above``, ``value < below``.
+
+    Raises
+    ------
+    InputError
+        The message says what was given and what is wanted.
+    """
+    wanted = "a whole number" if kind is int else "a number"
+    if least is not None:
+        wanted += f" of at least {least:g}"
+    if above is not None:
+        wanted += f" above {above:g}"
+    if below is not None:
+        wanted += f" and below {below:g}"
+    number = numbers.Integral if kind is int else numbers.Real
+    fits = isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+    fits = fits and (least is None or value >= least) and (above is None or value > above)
+    if not fits or (below is not None and value >= below):
+        raise InputError(f"{name}={value!r} must be {wanted}")
+
+
+def typed(settings: Settings, types: Mapping[str, type], source: str) -> Settings:
+    """Bring settings that were read from a file to their types: ``"6e-4"``, text for YAML, is a number.
+
+    Raises
+    ------
+    InputError
+        If a value is not of its type; ``source`` is named.
+    """
+    converted: Settings = {}
+    for name, value in settings.items():
+        kind = types[name]
+        try:
+            if kind is tuple:
+                converted[name] = (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+            elif kind is bool and not isinstance(value, bool):
+                raise ValueError
+            elif kind is int and (isinstance(value, bool) or int(value) != float(value)):
+                raise ValueError
+            elif kind is Path and not isinstance(value, str):
+                raise ValueError
+            else:
+                converted[name] = kind(value)
+        except (TypeError, ValueError):
+            raise InputError(f"{source}: {name}: {value!r} must be of type {kind.__name__}") from None
+    return converted
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:

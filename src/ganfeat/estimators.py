@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ganfeat import arrays, history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors
-from ganfeat.config import suggest
+from ganfeat.config import require, suggest
 from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.features import FeatureExtractor, Taps
@@ -242,9 +242,10 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
 
     def _epochs(self, n_images: int) -> int:
         """``max_iter``, or enough epochs for a network to learn something from a small set."""
+        require("batch_size", self.batch_size, int, least=2)
         if self.max_iter is not None:
-            return int(self.max_iter)
-        steps = max(1, n_images // max(1, min(self.batch_size, n_images)))
+            return self.max_iter
+        steps = max(1, n_images // min(self.batch_size, n_images))
         return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / steps))
 
     def _loop_settings(
@@ -614,9 +615,8 @@ class DCGAN(_GANEstimator):
         self.verbose = verbose
 
     def _objective(self, image_shape: ImageShape) -> GAN:
-        for name in ("n_components", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("n_components", "width", "kernel_size"):
+            require(name, getattr(self, name), int, least=1)
         return GAN(
             image_shape,
             n_components=self.n_components,

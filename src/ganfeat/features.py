@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganfeat.arrays import ImageShape, Scaling, as_images, resolve_image_shape
-from ganfeat.config import suggest
+from ganfeat.config import require, suggest
 from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
@@ -196,10 +196,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(known)}")
-        if self.pool is not None and self.pool < 1:
-            raise InputError(f"pool={self.pool} must be at least 1, or None for every pixel")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size} must be at least 1")
+        if self.pool is not None:
+            require("pool", self.pool, int, least=1)
+        require("batch_size", self.batch_size, int, least=1)
 
     def _images(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         array = getattr(X, "images", X)

@@ -22,6 +22,7 @@ from torch import nn
 from ganfeat import history
 from ganfeat.arrays import to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors
+from ganfeat.config import require
 from ganfeat.device import autocast
 from ganfeat.errors import InputError, RunError
 from ganfeat.history import Record
@@ -79,18 +80,14 @@ class LoopSettings:
     sheets: int = 20
 
     def __post_init__(self) -> None:
-        positive = {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}
-        for name, least in positive.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {least}")
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate={self.learning_rate} must be above 0 (DCGAN's is 0.0002)")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas={self.betas} must be in [0, 1)")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema={self.ema} must be in [0, 1): 0 for none, 0.999 is usual")
-        if self.weight_decay < 0:
-            raise InputError(f"weight_decay={self.weight_decay} must not be negative")
+        for name, least in {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}.items():
+            require(name, getattr(self, name), int, least=least)
+        require("learning_rate", self.learning_rate, float, above=0)
+        require("beta1", self.betas[0], float, least=0, below=1)
+        require("beta2", self.betas[1], float, least=0, below=1)
+        require("ema", self.ema, float, least=0, below=1)
+        require("weight_decay", self.weight_decay, float, least=0)
+        require("checkpoint_seconds", self.checkpoint_seconds, float, least=0)
 
 
 class Batches:

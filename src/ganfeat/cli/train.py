@@ -9,12 +9,16 @@ from cyclopts import Parameter
 
 from ganfeat.cli.screen import Json, Quiet, Screen, stopping, this_command
 
-SETTINGS = (
-    *("method", "size", "channels", "limit", "strict", "pack", "device", "seed", "precision"),
-    *("width", "n_components", "kernel_size", "prior", "augment", "max_iter", "batch_size"),
-    *("learning_rate", "beta1", "weight_decay", "ema"),
-    *("log_every", "checkpoint_every", "sheets", "tensorboard"),
-)
+SETTINGS: dict[str, type] = {
+    **dict.fromkeys(("method", "device", "precision", "prior"), str),
+    **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets"), int),
+    **dict.fromkeys(("width", "n_components", "kernel_size", "max_iter", "batch_size"), int),
+    **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every"), float),
+    **dict.fromkeys(("strict", "tensorboard"), bool),
+    "augment": tuple,
+    "pack": Path,
+}
+"""What a settings file may say, and of which type."""
 
 
 def train(
@@ -102,9 +106,11 @@ def train(
 
 def merge(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """Settings of the file, overridden by those on the line."""
-    from ganfeat.config import read_yaml
+    from ganfeat.config import read_yaml, typed
 
-    return {**(read_yaml(config, SETTINGS) if config is not None else {}), **given}
+    if config is None:
+        return given
+    return {**typed(read_yaml(config, SETTINGS), SETTINGS, str(config)), **given}
 
 
 def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
