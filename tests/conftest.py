@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# Once, and no more threads than CPUs: two threads fighting for one are ten times slower than one.
-torch.set_num_threads(max(1, min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)))
+# Once: the tests' networks are tiny, and two threads that fight for one CPU are far slower than one.
+torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,12 +10,8 @@ from ganfeat.arrays import (
     as_images,
     blocks,
     fingerprint,
-    read_png,
     resolve_image_shape,
-    tile,
     to_uint8,
-    untile,
-    write_png,
 )
 from ganfeat.errors import InputError
 
@@ -140,30 +136,3 @@ class TestFingerprint:
         pixel[6, 4, 3, 2] ^= 1
         others = [pixel, self.array[::-1], self.array.reshape(7, 4, 5, 3), self.array.view(np.int8)]
         assert len({fingerprint(a) for a in [self.array, *others]}) == 5
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("n", "columns", "pad"), [(6, 3, 1), (4, None, 2), (3, 3, 0), (1, 1, 1)])
-def test_untile_is_the_inverse_of_tile(n, columns, pad, channels):
-    images = np.random.default_rng(n).integers(0, 256, (n, 5, 4, channels), dtype=np.uint8)
-    np.testing.assert_array_equal(untile(tile(images, columns, pad), 5, 4, pad)[:n], images)
-
-
-def test_empty_cells_and_gaps_of_a_sheet_are_grey():
-    sheet = tile(np.zeros((3, 2, 2, 1), np.uint8), columns=2)
-    assert sheet.shape == (5, 5, 1)
-    assert (sheet[3:, 3:] == 128).all()
-    assert (sheet[2] == 128).all()
-    assert (sheet == 0).sum() == 3 * 4
-
-
-def test_a_sheet_of_two_channels_shows_their_mean():
-    images = np.stack([np.full((2, 2), 10), np.full((2, 2), 30)], axis=-1).astype(np.uint8)[None]
-    np.testing.assert_array_equal(tile(images), np.full((2, 2, 1), 20))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_png_is_lossless(tmp_path, channels):
-    sheet = np.random.default_rng(channels).integers(0, 256, (9, 7, channels), dtype=np.uint8)
-    write_png(tmp_path / "a.png", sheet)
-    np.testing.assert_array_equal(read_png(tmp_path / "a.png"), sheet)

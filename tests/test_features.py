@@ -154,18 +154,15 @@ def identity(channels=1):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_row_depends_on_its_image_alone(name, precision):
     """Bit for bit: no matter which batch-mates, which position, which batch size."""
-    images = noise(20)
+    images = noise(9)
     extractor = FeatureExtractor(make(name), pool=3, precision=precision, batch_size=64).fit(images)
     rows = extractor.transform(images)
     assert rows.dtype == np.float32 and np.ptp(rows, axis=0).max() > 0
     order = np.random.default_rng(1).permutation(len(images))
-    assert np.array_equal(extractor.transform(images[order]), rows[order])
-    assert np.array_equal(extractor.transform(images[13:17]), rows[13:17])
-    assert np.array_equal(extractor.transform(images[[5]]), rows[[5]])
+    assert np.array_equal(extractor.transform(images[[5, 5, 2]]), rows[[5, 5, 2]])
     for batch_size in (1, 7, 64, 256):
         extractor.set_params(batch_size=batch_size)
-        assert np.array_equal(extractor.transform(images), rows), f"batch_size={batch_size}"
-        assert np.array_equal(extractor.transform(images[order]), rows[order]), f"batch_size={batch_size}, permuted"
+        assert np.array_equal(extractor.transform(images[order]), rows[order]), f"batch_size={batch_size}"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -208,7 +205,9 @@ def test_rows_are_hooked_outputs_pooled_flattened_side_by_side(at, pooling):
     images, network = noise(6), make("inplace").eval()
     wanted = {}
     for name in MODULES[at]:
-        network.get_submodule(name).register_forward_hook(lambda _m, _a, out, name=name: wanted.update({name: out.clone()}))
+        network.get_submodule(name).register_forward_hook(
+            lambda _m, _a, out, name=name: wanted.update({name: out.clone()})
+        )
     with torch.no_grad():
         network(in_networks(images))
     pool = {"max": F.adaptive_max_pool2d, "avg": F.adaptive_avg_pool2d}[pooling]
@@ -311,7 +310,11 @@ def test_a_network_with_batch_norm_must_be_fitted_first():
         ("first", "activation", ["first:activation"]),
         ("second:conv", "activation", ["second:conv"]),
         (["1:norm", "0:conv"], "activation", ["second:norm", "first:conv"]),
-        (["all:conv", "all:activation"], "norm", ["first:conv", "second:conv", "first:activation", "second:activation"]),
+        (
+            ["all:conv", "all:activation"],
+            "norm",
+            ["first:conv", "second:conv", "first:activation", "second:activation"],
+        ),
         (["head"], "activation", ["head"]),
         (["head", 1], "norm", ["head", "second:norm"]),
         ([0, -2, "first"], "activation", ["first:activation"]),  # the same place is taken once
@@ -334,6 +337,16 @@ def test_a_module_tap_is_that_modules_output():
     np.testing.assert_allclose(rows, reference, rtol=1e-5, atol=1e-5)
 
 
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Mean(nn.Module):
+    def forward(self, pair):
+        return pair[0].mean(dim=1)
+
+
 @pytest.mark.parametrize(
     ("taps", "message"),
     [
@@ -346,12 +359,14 @@ def test_a_module_tap_is_that_modules_output():
         ([], "empty"),
         (["first", "nothing"], "nothing"),
         ("unused", "did not run"),
-        ("", ""),
+        ("head.0", "gives no tensor"),
+        ("head.1", "gives no tensor"),
     ],
 )
 def test_a_wrong_tap_is_refused_with_what_there_is(taps, message):
     network = make("functional")
     network.unused = nn.Linear(2, 2)
+    network.head = nn.Sequential(Pair(), Mean())
     with pytest.raises(InputError, match=message):
         FeatureExtractor(network, taps=taps).fit(noise(3))
 
@@ -377,11 +392,20 @@ def test_a_wrong_setting_is_refused_at_fit(settings, message):
 
 
 @pytest.mark.parametrize("bn", ["eval", "recalibrate"])
-@pytest.mark.parametrize("taps", ["all", "5"])
+@pytest.mark.parametrize("taps", ["all", "head"])
 def test_images_that_the_network_does_not_take(taps, bn):
-    network = make("inplace")
-    with pytest.raises(InputError, match="channels"):
-        FeatureExtractor(network, taps=["5"] if taps == "5" else taps, bn=bn).fit(noise(3, channels=1))
+    for images in (noise(3, channels=1), noise(3, side=8)):
+        with pytest.raises(InputError, match="channels, height, width"):
+            FeatureExtractor(make("functional"), taps=taps, bn=bn).fit(images)
+
+
+def test_numbers_are_indices_even_where_modules_are_called_so():
+    """The modules of nn.Sequential have numbers for names: "3" is its second convolution, and not block 3."""
+    images = noise(3)
+    rows = FeatureExtractor(make("inplace"), taps="1").fit_transform(images)
+    assert np.array_equal(rows, FeatureExtractor(make("inplace"), taps=1).fit_transform(images))
+    with pytest.raises(InputError, match="2 conv layers"):
+        FeatureExtractor(make("inplace"), taps="5").fit(images)
 
 
 def test_images_of_another_size_than_fitted():
@@ -479,7 +503,7 @@ def test_average_and_maximum_of_known_pixels():
 def test_value_range_is_what_black_and_white_become(low, high):
     images = noise(2, side=8, channels=1)
     extractor = FeatureExtractor(identity(), pool=None, value_range=(low, high), precision="fp32")
-    wanted = low + (high - low) * images.reshape(2, -1) / 255.0
+    wanted = low + float(high - low) * images.reshape(2, -1) / 255.0
     np.testing.assert_allclose(extractor.fit_transform(images), wanted, atol=1e-6 * (high - low))
 
 

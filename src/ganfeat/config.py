@@ -107,13 +107,15 @@ def typed(settings: Settings, types: Mapping[str, type], source: str) -> Setting
                 converted[name] = (value,) if isinstance(value, str) else tuple(str(v) for v in value)
             elif kind is bool and not isinstance(value, bool):
                 raise ValueError
-            elif kind is int and (isinstance(value, bool) or int(value) != float(value)):
+            elif kind in (int, float) and isinstance(value, bool):
                 raise ValueError
-            elif kind is Path and not isinstance(value, str):
+            elif kind is int and int(value) != float(value):
+                raise ValueError
+            elif kind in (str, Path) and not isinstance(value, str):
                 raise ValueError
             else:
                 converted[name] = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{source}: {name}: {value!r} must be of type {kind.__name__}") from None
     return converted
 

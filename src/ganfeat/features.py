@@ -27,13 +27,15 @@ from ganfeat.config import require, suggest
 from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
-from ganfeat.tracing import STAGES, Block, trace, watch
+from ganfeat.tracing import STAGES, Block, explained, trace, watch
 
 POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
     "avg": F.adaptive_avg_pool2d,
     "max": F.adaptive_max_pool2d,
 }
 RECALIBRATION_BATCH = 128
+SMALLEST_BATCH = 2
+"""A batch of one runs other kernels, which round otherwise."""
 Taps = str | int | Sequence[str | int]
 
 
@@ -74,8 +76,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     network : torch.nn.Module
         Anybody's: takes ``(N, C, H, W)``. It is copied, never changed.
     taps : "all", int, str, or a sequence of int and str
-        ``"all"`` takes every conv block. An int is a block's index in order of execution, negative from
-        the end. A str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or the name of
+        ``"all"`` takes every conv block. An int (or its digits) is a block's index in order of execution,
+        negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or the name of
         any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
     at : {"activation", "norm", "conv"}
         Stage of the taps that do not say their own. A block without that stage gives the last one before it.
@@ -84,7 +86,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     pooling : {"max", "avg"}
     bn : {"recalibrate", "eval"}
         ``recalibrate``: ``fit`` estimates the batch-norm statistics on its images, as the plain mean over
-        batches of 128 (the DCGAN authors' way). ``eval``: the running statistics stored in the network.
+        evenly spaced batches of 128 (the DCGAN authors' way). ``eval``: the running statistics stored in the network.
     value_range : (float, float)
         What the network expects black and white to be.
     image_shape : (height, width, channels), optional
@@ -174,12 +176,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 "the network's batch norms keep no running statistics, so with bn='eval' a feature would depend "
                 "on what else is in its batch: use bn='recalibrate'"
             )
-        with torch.inference_mode(), autocast(self.device_, self.precision_):
+        probe = self._batch(images[: min(2, len(images))])
+        with torch.inference_mode(), autocast(self.device_, self.precision_), explained(probe):
             if self.bn == "recalibrate" and norms:
                 size = min(RECALIBRATION_BATCH, len(images))
-                whole = range(0, len(images) - size + 1, size)
-                recalibrate(self.network_, (self._batch(images[k : k + size]) for k in whole))
-            probe = self._batch(images[: min(2, len(images))])
+                count = len(images) // size  # evenly spaced: folders are read class by class
+                recalibrate(self.network_, (self._batch(images[k::count][:size]) for k in range(count)))
             self.blocks_ = trace(self.network_, probe) if self._needs_blocks() else []
             self.taps_ = self._resolve_taps()
             self._cells = self._measure(probe)
@@ -209,6 +211,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             array = array[..., None]
         if array.ndim != 4 or len(array) == 0:
             raise InputError(f"images must be (n, height, width, channels) with n > 0, not {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError("images have NaN or infinite pixels: remove or replace them first")
         if fitting:
             self.image_shape_: ImageShape = (array.shape[1], array.shape[2], array.shape[3])
             self.scaling_ = Scaling.learn(array)
@@ -233,8 +237,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _needs_blocks(self) -> bool:
         modules = dict(self.network_.named_modules())
-        convolutions = {n for n, m in modules.items() if isinstance(m, nn.modules.conv._ConvNd)}
-        return any(t not in modules or t in convolutions for t in self._asked())
+        others = {n for n, m in modules.items() if not n.isdigit() and not isinstance(m, nn.modules.conv._ConvNd)}
+        return any(t not in others for t in self._asked())
 
     def _resolve_taps(self) -> list[Tap]:
         asked = self._asked()
@@ -247,7 +251,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if stage not in STAGES:
                 raise InputError(f"tap {item!r} asks for {stage!r}: a layer has {', '.join(STAGES)}")
             taps += self._resolve(item, name, stage)
-        return taps
+        return list(dict.fromkeys(taps))
 
     def _resolve(self, item: str | int, name: str, stage: str) -> list[Tap]:
         if name == "all":
@@ -295,8 +299,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 module = self.network_.get_submodule(tap.module)
 
                 def hook(_module: nn.Module, _args: Any, output: Any, i: int = i, name: str = tap.name) -> None:
-                    if not isinstance(output, torch.Tensor):
-                        raise InputError(f"module {name!r} gives no tensor, so it cannot be a tap")
+                    if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != len(x_NCHW):
+                        raise InputError(f"module {name!r} gives no tensor (N, ...), so it cannot be a tap")
                     found[i] = self._kept(output)
 
                 handles.append(module.register_forward_hook(hook))
@@ -315,6 +319,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         finally:
             for handle in handles:
                 handle.remove()
+        for i, tap in enumerate(self.taps_):
+            if i not in found:
+                raise InputError(f"module {tap.name!r} did not run, so it cannot be a tap")
         return [found[i] for i in range(len(self.taps_))]
 
     def _kept(self, output: torch.Tensor) -> torch.Tensor:
@@ -326,9 +333,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _rows(self, images: NDArray[Any]) -> NDArray[Any]:
         """Features of at most ``batch_size`` images, always run as a full batch: same kernels, same digits."""
-        n = len(images)
-        if n < self.batch_size:
-            images = np.concatenate([images, np.repeat(images[-1:], self.batch_size - n, axis=0)])
+        n, size = len(images), max(self.batch_size, SMALLEST_BATCH)
+        if n < size:
+            images = np.concatenate([images, np.repeat(images[-1:], size - n, axis=0)])
         with torch.inference_mode(), autocast(self.device_, self.precision_):
             rows = torch.cat([x.flatten(1) for x in self._capture(self._batch(images))], dim=1)
         return rows[:n].float().cpu().numpy().astype(self.dtype, copy=False)

@@ -8,7 +8,9 @@ on, or changed in, somebody else's network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,17 +70,30 @@ ACTIVATIONS = frozenset(
         F.relu6,
         F.tanh,
         torch.tanh,
+        torch.tanh_,
         torch.sigmoid,
+        torch.sigmoid_,
         F.sigmoid,
         F.hardsigmoid,
+        F.softsign,
+        F.logsigmoid,
+        F.threshold,
         torch.Tensor.relu,
         torch.Tensor.relu_,
         torch.Tensor.tanh,
+        torch.Tensor.tanh_,
         torch.Tensor.sigmoid,
+        torch.Tensor.sigmoid_,
         torch.celu,
         torch.selu,
         torch.clamp,
+        torch.clamp_,
+        torch.clamp_min,
+        torch.clamp_min_,
         torch.Tensor.clamp,
+        torch.Tensor.clamp_,
+        torch.Tensor.clamp_min,
+        torch.Tensor.clamp_min_,
     }
 )
 PASSES = frozenset(
@@ -106,7 +121,8 @@ class Block:
     index : int
         Order of execution, from 0.
     name : str
-        Dotted name of the module that holds the convolution, or ``conv<index>``.
+        Dotted name of the module that holds the convolution, or ``conv<index>``; ``NAME#2`` when it runs for
+        the second time.
     stages : dict
         Stage (``conv``, ``norm``, ``activation``) to the shape ``(C, H, W)`` of its output for one image.
     """
@@ -182,6 +198,27 @@ def watch(network: nn.Module, x_NCHW: torch.Tensor, see: Callable[[int, str, tor
         return
 
 
+@contextmanager
+def explained(x_NCHW: torch.Tensor) -> Iterator[None]:
+    """Say of any error of a network that it could not run on these images.
+
+    Raises
+    ------
+    InputError
+        In place of any other exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the network could not run on images of shape {tuple(x_NCHW.shape[1:])} (channels, height, width): "
+            f"{reason}. Load the images in the size and channels that it was made for"
+        ) from error
+
+
 def trace(network: nn.Module, x_NCHW: torch.Tensor) -> list[Block]:
     """List a network's conv blocks, by running it once on ``x_NCHW`` (two images or more).
 
@@ -196,24 +233,20 @@ def trace(network: nn.Module, x_NCHW: torch.Tensor) -> list[Block]:
         if isinstance(module, nn.modules.conv._ConvNd):
             handles.append(module.register_forward_pre_hook(lambda _m, _a, name=name: names.append(name)))
     blocks: dict[int, Block] = {}
+    runs: Counter[str] = Counter()
 
     def see(index: int, stage: str, output: torch.Tensor) -> bool:
         if stage == "conv":
-            name = names.pop() if names else f"conv{index}"
+            name = (names.pop() or "conv") if names else f"conv{index}"
             names.clear()
-            blocks[index] = Block(index, name or "conv")
+            runs[name] += 1
+            blocks[index] = Block(index, name if runs[name] == 1 else f"{name}#{runs[name]}")
         blocks[index].stages.setdefault(stage, tuple(output.shape[1:]))
         return False
 
     try:
-        watch(network, x_NCHW, see)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"the network could not run on images of shape {tuple(x_NCHW.shape[1:])} (channels, height, width): "
-            f"{str(error).splitlines()[0]}. Load the images in the size and channels that it was made for"
-        ) from error
+        with explained(x_NCHW):
+            watch(network, x_NCHW, see)
     finally:
         for handle in handles:
             handle.remove()

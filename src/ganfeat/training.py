@@ -23,7 +23,7 @@ from ganfeat import history
 from ganfeat.arrays import to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors
 from ganfeat.config import require
-from ganfeat.device import autocast
+from ganfeat.device import asked_threads, autocast
 from ganfeat.errors import InputError, RunError
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
@@ -395,6 +395,7 @@ class Trainer:
         return tensors, {
             "step": self.step,
             "summed": self._summed,
+            "threads": torch.get_num_threads(),
             "settings": asdict(self.settings),
             "players": list(self.optimisers),
         }
@@ -433,9 +434,24 @@ class Trainer:
         tensors, state, damaged = checkpoint
         for message in damaged:
             warnings.warn(message, stacklevel=2)
+        self._set_threads(int(state["threads"]))
         self.load(tensors, state)
         history.rewind(folder.history, self.step)
         return True
+
+    def _set_threads(self, before: int) -> None:
+        """Go on with as many threads as before: with others, sums come out in another order."""
+        if self.device.type != "cpu" or before == torch.get_num_threads():
+            return
+        asked = asked_threads()
+        if asked is None:
+            torch.set_num_threads(before)
+        else:
+            warnings.warn(
+                f"this run was trained with {before} threads and goes on with {asked}, as OMP_NUM_THREADS asks: "
+                "the result is as good, but not the same bit for bit",
+                stacklevel=3,
+            )
 
 
 def _norm(tensors: list[torch.Tensor | None]) -> torch.Tensor:

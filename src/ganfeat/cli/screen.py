@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BEFORE_WARNING = 15.0
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="No progress and no summary.")]
@@ -146,6 +147,33 @@ class Screen:
 
         yield update
         print(f"{name}: done in {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Pace:
+    """Notices when training becomes far slower than it was: somebody else is using the CPUs."""
+
+    threads: int
+    best: float = 0.0
+    slow_since: float | None = None
+    told: bool = False
+
+    def note(self, images_per_second: float) -> None:
+        """Warn once, after 15 seconds below a fifth of the best speed so far."""
+        self.best = max(self.best, images_per_second)
+        now = time.perf_counter()
+        if images_per_second > self.best / 5:
+            self.slow_since = None
+        elif self.slow_since is None:
+            self.slow_since = now
+        elif now - self.slow_since > SECONDS_BEFORE_WARNING and not self.told and self.threads > 1:
+            self.told = True
+            warnings.warn(
+                f"training is at {images_per_second:,.0f} images/s after {self.best:,.0f} at its best: other programs "
+                f"are using the CPUs, and {self.threads} threads wait for each other. It may be faster to press Ctrl-C and "
+                "go on with OMP_NUM_THREADS=1 set",
+                stacklevel=2,
+            )
 
 
 @dataclass

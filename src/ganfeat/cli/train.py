@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Json, Quiet, Screen, stopping, this_command
+from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
 
 SETTINGS: dict[str, type] = {
     **dict.fromkeys(("method", "device", "precision", "prior"), str),
@@ -125,7 +125,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     from ganfeat.estimators import METHODS
 
     started = time.perf_counter()
-    set_threads()
+    threads = set_threads()
     method = settings.pop("method", "dcgan")
     if method not in METHODS:
         raise InputError(
@@ -153,7 +153,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         )
     with stopping(gan) as stop, screen.stage("training", 0) as update:
         records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
+        pace = Pace(threads)
         for record in records:
+            pace.note(record["images_per_second"])
             logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
             update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}

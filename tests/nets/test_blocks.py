@@ -1,0 +1,91 @@
+"""Sizes of maps, and the initial weights."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ganfeat.errors import InputError
+from ganfeat.nets.blocks import (
+    ConvBlock,
+    check_kernel_size,
+    count_layers,
+    fractionally_strided,
+    halvings,
+    initialise,
+    narrowest_input,
+)
+from ganfeat.nets.dcgan import Discriminator, Generator
+
+
+@pytest.mark.parametrize(
+    ("side", "sides"),
+    [(8, [8, 4, 2]), (28, [28, 14, 7, 4]), (32, [32, 16, 8, 4]), (30, [30, 15, 8, 4]), (5, [5, 3, 2]), (1, [1, 1, 1])],
+)
+def test_sides_are_halved_rounding_up(side, sides):
+    assert halvings(side, len(sides) - 1) == sides
+    assert count_layers(side, side) == len(sides) - 1
+
+
+def test_layers_bring_the_longer_side_to_at_most_four_and_no_further():
+    for side in range(1, 260):
+        layers = count_layers(side, 1)
+        assert layers == count_layers(1, side) == max(2, math.ceil(math.log2(side / 4)))
+        assert halvings(side, layers)[-1] <= 4
+        assert layers == 2 or halvings(side, layers - 1)[-1] > 4
+
+
+def test_narrowest_input_is_what_the_last_strided_convolution_reads():
+    assert [narrowest_input(s, s) for s in (8, 16, 28, 32, 64)] == [4, 8, 7, 8, 8]
+    assert narrowest_input(64, 8) == 1  # 8, 4, 2, 1: the fourth layer reads one pixel
+    assert narrowest_input(8, 64) == 1
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize("side", [1, 2, 5, 7, 8, 28])
+def test_the_transposed_convolution_undoes_the_size_of_the_strided_one(side, kernel_size):
+    block = ConvBlock(2, 3, kernel_size, norm=False)
+    x_NCHW = torch.zeros(1, 2, side, side + 3)
+    small = block(x_NCHW)
+    up = fractionally_strided(3, 2, kernel_size, tuple(small.shape[2:]), (side, side + 3))
+    assert up(small).shape == x_NCHW.shape
+
+
+@pytest.mark.parametrize("kernel_size", [2, 4, 1, 0, -3])
+def test_a_kernel_without_a_centre_is_refused(kernel_size):
+    with pytest.raises(InputError, match="kernel_size"):
+        check_kernel_size(kernel_size)
+
+
+def _networks():
+    return nn.ModuleList([Generator((16, 16, 3), 20, 16), Discriminator((16, 16, 3), 16)])
+
+
+def test_initial_weights_follow_the_paper():
+    """N(0, 0.02), gains N(1, 0.02), biases 0.
+
+    Of n draws the mean has a standard error of 0.02 / sqrt(n) and the deviation one of 0.02 / sqrt(2 n); five of
+    them are allowed.
+    """
+    networks = _networks()
+    initialise(networks, torch.Generator().manual_seed(3))
+    weights = {nn.Conv2d: 0.0, nn.ConvTranspose2d: 0.0, nn.Linear: 0.0, nn.BatchNorm1d: 1.0, nn.BatchNorm2d: 1.0}
+    for kind, centre in weights.items():
+        layers = [m for m in networks.modules() if type(m) is kind]
+        values = torch.cat([m.weight.detach().flatten() for m in layers])
+        n = len(values)
+        assert abs(values.mean() - centre) < 5 * 0.02 / n**0.5
+        assert abs(values.std() - 0.02) < 5 * 0.02 / (2 * n) ** 0.5
+        assert all((m.bias == 0).all() for m in layers if m.bias is not None)
+
+
+def test_the_seed_alone_decides_the_initial_weights_and_torchs_global_generator_is_left_alone():
+    networks = [_networks() for _ in range(3)]
+    before = torch.get_rng_state()
+    for network, seed in zip(networks, (1, 1, 2), strict=True):
+        initialise(network, torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.get_rng_state(), before)
+    first, same, other = (torch.cat([p.flatten() for p in network.parameters()]) for network in networks)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)

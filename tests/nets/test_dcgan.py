@@ -1,0 +1,111 @@
+"""The paper's networks: their sizes, and its rules."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_max_pool2d
+
+from ganfeat.errors import InputError
+from ganfeat.nets.blocks import initialise
+from ganfeat.nets.dcgan import Discriminator, Generator
+
+SHAPES = [(s, s, 1) for s in (8, 16, 28, 32, 64, 128)] + [(30, 20, 2), (7, 45, 3), (5, 5, 4), (9, 64, 1)]
+
+
+@pytest.fixture(params=SHAPES, ids=lambda s: "x".join(map(str, s)))
+def shape(request):
+    return request.param
+
+
+def test_generated_images_have_the_shape_and_the_range_of_real_ones(shape):
+    height, width, channels = shape
+    generator = Generator(shape, n_components=6, width=4)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(30)  # far beyond what tanh lets through
+        x_NCHW = generator(torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
+    assert x_NCHW.shape == (3, channels, height, width)
+    assert x_NCHW.min() >= -1
+    assert x_NCHW.max() <= 1
+
+
+def test_the_discriminator_gives_one_logit_an_image_through_halved_maps(shape):
+    height, width, channels = shape
+    discriminator = Discriminator(shape, width=4)
+    x_NCHW = torch.zeros(3, channels, height, width)
+    assert discriminator(x_NCHW).shape == (3,)
+    for i, block in enumerate(discriminator.blocks):
+        height, width = (height + 1) // 2, (width + 1) // 2
+        x_NCHW = block(x_NCHW)
+        assert x_NCHW.shape == (3, 4 * 2**i, height, width)
+    assert max(height, width) <= 4
+
+
+def test_the_generator_mirrors_the_discriminator(shape):
+    """The same maps, upside down: each transposed convolution of G has the shape of D's convolution."""
+    up = [m for m in Generator(shape, width=4).modules() if isinstance(m, nn.ConvTranspose2d)]
+    down = [m for m in Discriminator(shape, width=4).modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.in_channels) for m in up] == [(m.in_channels, m.out_channels) for m in down[::-1]]
+
+
+class TestRules:
+    """Section 3 of the paper, and what its released code adds."""
+
+    generator = Generator((32, 32, 3), width=8)
+    discriminator = Discriminator((32, 32, 3), width=8)
+
+    @pytest.mark.parametrize("name", ["generator", "discriminator"])
+    def test_no_pooling_but_strides_of_two(self, name):
+        modules = list(getattr(self, name).modules())
+        assert not [m for m in modules if "pool" in type(m).__name__.lower()]
+        convolutions = [m for m in modules if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        assert len(convolutions) == 3
+        assert {m.stride for m in convolutions} == {(2, 2)}
+        assert {m.kernel_size for m in convolutions} == {(5, 5)}
+        assert all(m.bias is None for m in convolutions)
+
+    def test_no_hidden_fully_connected_layer(self):
+        assert [m.out_features for m in self.discriminator.modules() if isinstance(m, nn.Linear)] == [1]
+        assert [m.in_features for m in self.generator.modules() if isinstance(m, nn.Linear)] == [100]
+
+    def test_batch_norm_everywhere_but_at_the_images(self):
+        """One norm a hidden layer: G's projection and all but its last convolution; all but D's first."""
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+        assert [m.num_features for m in self.generator.modules() if isinstance(m, norms)] == [32 * 4 * 4, 16, 8]
+        assert [m.num_features for m in self.discriminator.modules() if isinstance(m, norms)] == [16, 32]
+
+    def test_activations(self):
+        """ReLU in G and tanh at its end, LeakyReLU(0.2) in D and a bare logit at its end."""
+        kinds = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU)
+        of_g = [type(m) for m in self.generator.modules() if isinstance(m, kinds)]
+        of_d = [m for m in self.discriminator.modules() if isinstance(m, kinds)]
+        assert of_g == [nn.ReLU] * 3 + [nn.Tanh]
+        assert [type(m) for m in of_d] == [nn.LeakyReLU] * 3
+        assert {m.negative_slope for m in of_d} == {0.2}
+
+
+def test_the_svhn_network_has_7168_features():
+    """Methods, section 2: taps of 64, 128 and 256 maps, pooled to 4 x 4, are 1024 + 2048 + 4096 features."""
+    x_NCHW = torch.zeros(2, 3, 32, 32)
+    features = []
+    for block in Discriminator((32, 32, 3), width=64).blocks:
+        x_NCHW = block(x_NCHW)
+        features.append(adaptive_max_pool2d(x_NCHW, 4).flatten(1).shape[1])
+    assert features == [1024, 2048, 4096]
+    assert sum(features) == 7168
+
+
+def test_an_image_in_eval_mode_does_not_see_its_batch():
+    network = Discriminator((16, 16, 1), width=4)
+    initialise(network, torch.Generator().manual_seed(0))
+    network.double().eval()
+    x_NCHW = torch.randn(5, 1, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together = network(x_NCHW)
+    alone = torch.cat([network(x[None]) for x in x_NCHW])
+    torch.testing.assert_close(together, alone)
+
+
+def test_an_even_kernel_is_refused():
+    for network in (Generator, Discriminator):
+        with pytest.raises(InputError, match="kernel_size=4 must be odd"):
+            network((8, 8, 1), kernel_size=4)
