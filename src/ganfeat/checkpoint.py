@@ -261,17 +261,20 @@ class RunFolder:
         ``state`` must have ``step``. The folder appears under its name only when it is complete.
         """
         target = self.checkpoints / f"step-{state['step']:08d}"
-        temporary = self.checkpoints / f".{target.name}.tmp-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         content = _to_bytes(tensors)
-        described = {**state, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest()}
-        write_atomically(temporary / "state.safetensors", content)
-        write_atomically(temporary / "state.json", json.dumps(described).encode())
-        if target.exists():  # moved away whole: a process killed while it deletes must not leave half of it
-            target.rename(temporary.with_name(f".{target.name}.tmp-before-{os.getpid()}"))
-        temporary.rename(target)
-        _flush_folder(self.checkpoints)
+        described = json.dumps({**state, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest()}).encode()
+        if (target / "state.safetensors").is_file() and (target / "state.safetensors").read_bytes() == content:
+            write_atomically(target / "state.json", described)  # a finished run, started again
+        else:
+            temporary = self.checkpoints / f".{target.name}.tmp-{os.getpid()}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            write_atomically(temporary / "state.safetensors", content)
+            write_atomically(temporary / "state.json", described)
+            if target.exists():  # moved away whole: a process killed while it deletes must not leave half of it
+                target.rename(temporary.with_name(f".{target.name}.tmp-before-{os.getpid()}"))
+            temporary.rename(target)
+            _flush_folder(self.checkpoints)
         for old in self._checkpoint_folders()[KEPT_CHECKPOINTS:]:
             shutil.rmtree(old, ignore_errors=True)
         for torn in self.checkpoints.glob(".step-*.tmp-*"):

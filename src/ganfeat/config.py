@@ -13,6 +13,9 @@ from ganfeat.errors import InputError
 
 Settings = dict[str, Any]
 
+FEATURE_SETS = {"raw_pixels": "raw pixels", "pca": "PCA", "random_init": "random init", "ganfeat": "ganfeat"}
+"""Sets of features that every result compares, weakest first, and what a person calls them."""
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say ``" (did you mean 'width'?)"`` where a known name is close, else nothing."""

@@ -149,16 +149,15 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         """
         images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
         folder = RunFolder(run) if run is not None else None
+        before = self._before() if self.warm_start and folder is None else None
         seed = self._seed(folder)
         settings = self._loop_settings(len(images), seed, log_every, checkpoint_seconds, sheets)
+        self._check_network()
         if folder is None:
-            before = getattr(self, "_training", None) if self.warm_start else None
             yield from self._train(images, settings, None, before=before)
             return
         if len(images) < 2:
             raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
-        with torch.device("meta"):
-            self._objective(self.image_shape_)  # a wrong setting must not leave a folder behind
         data = {
             "source": str(getattr(X, "source", "")),
             "n": len(images),
@@ -183,8 +182,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         A new estimator; this one is not touched.
         """
         model = clone(self).set_params(warm_start=False)
-        if self.random_state is None:
-            model.set_params(random_state=getattr(self, "_drawn_seed", None))
+        if not isinstance(self.random_state, int):
+            model.set_params(random_state=getattr(self, "_drawn_seed", self.random_state))
         images = model._validated(X, reset=True)
         settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)
         trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
@@ -205,12 +204,32 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        started = hasattr(self, "objective_")
+        started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
         settings = dataclasses.replace(self._loop_settings(len(images), self._seed(None), 10, 60.0, 0), max_iter=1)
-        for _ in self._train(images, settings, None, before=getattr(self, "_training", None)):
+        if not started:
+            self._check_network()
+        for _ in self._train(images, settings, None, before=before):
             pass
         return self
+
+    def _before(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """The state at the end of the training before, if there was one."""
+        state: tuple[Tensors, dict[str, Any]] | None = getattr(self, "_training", None)
+        if state is None and getattr(self, "n_iter_", 0):
+            raise InputError(
+                "this model was loaded, without the state of its optimisers, so it cannot go on: "
+                "continue a run folder with fit(images, run=FOLDER) and a larger max_iter"
+            )
+        return state
+
+    def _check_network(self) -> None:
+        """Refuse wrong settings of the networks and the taps before a training, not after it."""
+        with torch.random.fork_rng(devices=[]):
+            network = self._objective(self.image_shape_).taps()[self.network]
+        wanted = {name: getattr(self, name) for name in ("taps", "at", "pool", "pooling")}
+        extractor = FeatureExtractor(network, **wanted, bn="eval", device="cpu", precision="fp32")
+        extractor.fit(np.zeros((2, *self.image_shape_), np.uint8))
 
     def request_stop(self) -> bool:
         """End a running :meth:`iter_fit` after the step in progress. Safe in a signal handler.
@@ -235,6 +254,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             return int(self.random_state.randint(2**31 - 1))
         if isinstance(self.random_state, np.random.Generator):
             return int(self.random_state.integers(2**31 - 1))
+        require("random_state", self.random_state, int, least=0)
         return int(self.random_state)
 
     def _draw_seed(self) -> int:
@@ -295,6 +315,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         tensorboard: bool = False,
     ) -> Iterator[history.Record]:
         calls = int(before[1].get("calls", 0)) + 1 if before is not None else 0
+        seed = settings.seed if before is None else self._drawn_seed
         if before is not None:  # another order of the images than in the fits before
             settings = dataclasses.replace(settings, seed=settings.seed + calls)
         trainer = self._trainer = Trainer(self._new_objective(settings.seed), images, settings, self.device_)
@@ -307,7 +328,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
                 yield record
             if folder is not None:
                 self.history_ = history.read(folder.history)
-            self._adopt(trainer.trained(), settings.seed, settings.precision)
+            self._adopt(trainer.trained(), seed, settings.precision)
             tensors, state = trainer.state()
             self._training = (
                 {k: v.detach().cpu().clone() for k, v in tensors.items()},
@@ -397,10 +418,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             ``uint8`` if the model was fitted on ``uint8``, else ``float32`` in the range of its data.
         """
         check_is_fitted(self, "objective_")
-        z = np.asarray(z, np.float32)
+        z = np.array(z, np.float32)  # a copy: it may be read-only, or a view backwards
         n_components = self.objective_.draw_latents(1, torch.Generator()).shape[1]
         if z.ndim != 2 or z.shape[1] != n_components:
             raise InputError(f"z must be (n, {n_components}), not {z.shape}")
+        if not np.isfinite(z).all():
+            raise InputError("z has NaN or infinite values")
         pictures = []
         for start in range(0, len(z), SAMPLE_BATCH):
             with autocast(self.device_, self.precision_):
@@ -481,7 +504,9 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         model.history_ = history.read(folder.history)
         precision = model._resolved_precision()
         model._adopt(folder.read_model(), int(config["seed"]), precision)
-        model.n_iter_ = max(1, round(model.history_[-1]["epoch"])) if model.history_ else 1
+        last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
+        model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
+        model.finished_ = last["step"] == last["total_steps"]
         return model
 
 
@@ -497,8 +522,9 @@ def _plain(value: Any) -> Any:
 class DCGAN(_GANEstimator):
     """Deep convolutional GAN; its discriminator's layers are the features.
 
-    The defaults are the paper's, and its released code's where the paper is silent. On a few thousand images,
-    ``augment=("translate",)``, ``batch_size=64`` and a higher learning rate give better features.
+    The defaults are the paper's, and its released code's where the paper is silent. Where D tells all real images from
+    generated ones early (its logits drift apart), as on a few thousand digits, ``augment=("affine",)``,
+    ``batch_size=64`` and ``learning_rate=6e-4`` gave better features; see docs/log.md.
 
     Parameters
     ----------
@@ -658,7 +684,9 @@ def load(path: Path | str, *, device: str = "auto") -> Any:
         )
     try:
         return METHODS[name]._from_folder(folder, config, device)
-    except (KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}/config.json is damaged: {error!r} is missing or wrong") from None
 
 

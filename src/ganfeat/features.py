@@ -77,8 +77,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Anybody's: takes ``(N, C, H, W)``. It is copied, never changed.
     taps : "all", int, str, or a sequence of int and str
         ``"all"`` takes every conv block. An int (or its digits) is a block's index in order of execution,
-        negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or the name of
-        any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
+        negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or
+        the name of any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
     at : {"activation", "norm", "conv"}
         Stage of the taps that do not say their own. A block without that stage gives the last one before it.
     pool : int or None

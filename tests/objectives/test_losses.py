@@ -36,12 +36,12 @@ def test_losses_and_gradients_are_finite_at_extreme_logits(size):
     real = torch.full((3,), size, requires_grad=True)
     generated = torch.full((3,), -size, requires_grad=True)
     loss = discriminator_loss(real, generated)
-    assert float(loss) == (0.0 if size > 0 else 2e4)
+    assert loss.item() == (0.0 if size > 0 else 2e4)
     loss.backward()
     slope = 0.0 if size > 0 else -1 / 3
     torch.testing.assert_close(real.grad, torch.full((3,), slope))
     torch.testing.assert_close(generated.grad, torch.full((3,), -slope))
-    assert float(generator_loss(torch.tensor([size]))) == (0.0 if size > 0 else 1e4)
+    assert generator_loss(torch.tensor([size])).item() == (0.0 if size > 0 else 1e4)
 
 
 def test_gradients_agree_with_finite_differences():

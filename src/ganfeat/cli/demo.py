@@ -36,8 +36,8 @@ def demo(
     raw pixels, PCA and the same network untrained, on the images that were held out. At most three minutes on 2 CPU
     cores. Stopped and called again, it goes on.
     """
+    from ganfeat.config import FEATURE_SETS
     from ganfeat.device import set_threads
-    from ganfeat.probes.protocols import NAMES
     from ganfeat.recipes import demo as recipe
 
     screen = Screen(json, quiet)
@@ -49,7 +49,7 @@ def demo(
         return stop.status if stop.signal else 130
     screen.result(results)
     if results["accuracy"]:
-        screen.accuracies(results, NAMES)
+        screen.accuracies(results, FEATURE_SETS)
     screen.say(f"{recipe.summary_sentence(results)}\n\nReport: {out / 'report.html'} ({results['seconds']:.0f} s)")
     screen.next(["ganfeat", "train", "FOLDER-OF-IMAGES", "--out", "runs/mine"])
     return 0

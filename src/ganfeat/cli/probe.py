@@ -54,11 +54,12 @@ def probe(
     """
     import numpy as np
 
+    from ganfeat.config import FEATURE_SETS
     from ganfeat.device import set_threads
     from ganfeat.errors import InputError
     from ganfeat.probes import FewLabels, compare
     from ganfeat.probes.baselines import principal_components
-    from ganfeat.probes.protocols import NAMES, hold_out
+    from ganfeat.probes.protocols import hold_out
 
     screen = Screen(json, quiet)
     if not labels_per_class or min(labels_per_class) < 1 or draws < 1:
@@ -114,7 +115,7 @@ def probe(
             "protocol": protocol.card(),
         }
     )
-    screen.accuracies(compared, {**NAMES, "ganfeat": features.name})
+    screen.accuracies(compared, {**FEATURE_SETS, "ganfeat": features.name})
     screen.say(
         f"{len(train_rows):,} training and {len(test_rows):,} test images; "
         "± is the 95 % interval of the mean over draws."

@@ -170,8 +170,8 @@ class Pace:
             self.told = True
             warnings.warn(
                 f"training is at {images_per_second:,.0f} images/s after {self.best:,.0f} at its best: other programs "
-                f"are using the CPUs, and {self.threads} threads wait for each other. It may be faster to press Ctrl-C and "
-                "go on with OMP_NUM_THREADS=1 set",
+                f"are using the CPUs, and {self.threads} threads wait for each other. It may be faster to press Ctrl-C "
+                "and go on with OMP_NUM_THREADS=1 set",
                 stacklevel=2,
             )
 

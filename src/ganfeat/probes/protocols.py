@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganfeat.config import FEATURE_SETS
 from ganfeat.errors import InputError
 from ganfeat.probes.svm import (
     DEFAULT_CS,
@@ -28,8 +29,6 @@ Stage = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 FeatureSets = dict[str, tuple[NDArray[Any], NDArray[Any]]]
 """By name: (rows to learn from, rows held out)."""
 
-NAMES = {"raw_pixels": "raw pixels", "pca": "PCA", "random_init": "random init", "ganfeat": "ganfeat"}
-"""Sets of features that are compared, weakest first, and what a person calls them."""
 CENTRED = ("raw_pixels", "pca")
 """Sets whose variances are their weights, so that they are centred but not standardised: better for them."""
 
@@ -183,7 +182,7 @@ def compare(
     Parameters
     ----------
     sets : dict
-        By a name of :data:`NAMES`; ``"ganfeat"`` must be one.
+        By a name of :data:`ganfeat.config.FEATURE_SETS`; ``"ganfeat"`` must be one.
     train_labels, test_labels : ndarray
     protocol : FewLabels
     stage
@@ -196,8 +195,8 @@ def compare(
         ``ganfeat`` to it; ``labels_per_class``.
     """
     accuracy = {}
-    for name in sorted(sets, key=list(NAMES).index):
-        with stage(f"probing {NAMES[name]}", 0) as update:
+    for name in sorted(sets, key=list(FEATURE_SETS).index):
+        with stage(f"probing {FEATURE_SETS[name]}", 0) as update:
             accuracy[name] = few_label_curve(
                 sets[name][0],
                 train_labels,

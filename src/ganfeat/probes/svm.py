@@ -161,7 +161,7 @@ def rotate(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 def solve(rows: NDArray[Any], y: NDArray[Any], C: float) -> LinearSVC:
     """The primal problem to scikit-learn's tolerance."""
-    return LinearSVC(C=C, loss="squared_hinge", dual=False, max_iter=2000).fit(rows, y)
+    return LinearSVC(C=C, loss="squared_hinge", dual=False, max_iter=2000, random_state=0).fit(rows, y)
 
 
 def cross_validate(

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from ganfeat.probes import FewLabels, compare
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.protocols import FeatureSets, Stage, hold_out
 from ganfeat.version import __version__
+
+if TYPE_CHECKING:
+    from ganfeat.report import RunReport
 
 RECIPE: dict[str, Any] = {
     "width": 32,
@@ -107,7 +110,7 @@ def run(
     draws: int = 20,
     on_start: Callable[[DCGAN], None] = lambda gan: None,
 ) -> dict[str, Any] | None:
-    """Run the demo and write ``out/results.json``, ``out/report.html`` and the run folder ``out/run``.
+    """Run the demo and write ``results.json``, ``report.html``, ``demo.png`` and the run folder ``run`` into ``out``.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ def run(
     InputError
         If there are too few images, or ``out`` holds something else.
     """
-    from ganfeat.report import write_report
+    from ganfeat.report import draw_overview, write_report
 
     started = time.perf_counter()
     with stage("reading images", 0) as update:
@@ -156,10 +159,12 @@ def run(
     if images.labels is not None:
         compared = compare(sets, images.labels[rows.train], images.labels[rows.test], protocol, stage)
     with stage("drawing the report", 3) as update:
-        page = _report(gan, images, rows, sets["ganfeat"], folder, update)
+        page = _page(gan, images, rows, sets["ganfeat"], folder, update)
         results = {
             "seconds": round(time.perf_counter() - started, 1),
-            "images": {"source": images.source, "learned_from": len(rows.train), "held_out": len(rows.test)},
+            "images": str(source),
+            "learned_from": len(rows.train),
+            "held_out": len(rows.test),
             "device": _device_name(gan),
             "precision": gan.precision_,
             "seed": seed,
@@ -168,7 +173,16 @@ def run(
             **compared,
             "protocol": protocol.card() | gan_card(gan),
         }
-        write_report(page(results), out / "report.html")
+        page = replace(
+            page,
+            summary=summary_sentence(results),
+            results=results if results["accuracy"] else None,
+            protocol=results["protocol"] if results["accuracy"] else None,
+            footer=f"ganfeat {__version__}, {results['device']}, {results['seconds']:.0f} s.",
+        )
+        write_report(page, out / "report.html")
+        assert page.feature_map is not None
+        draw_overview(out / "demo.png", results, page.samples[-1][1], page.feature_map.points, page.feature_map.labels)
         update(3)
     RunFolder(out).write_json("results.json", results)
     return results
@@ -198,15 +212,15 @@ def _device_name(gan: DCGAN) -> str:
     return gan.device_.type
 
 
-def _report(
+def _page(
     gan: DCGAN,
     images: ImageDataset,
     rows: Split,
     features: tuple[NDArray[Any], NDArray[Any]],
     folder: Path,
     update: Callable[..., None],
-) -> Callable[[dict[str, Any]], Any]:
-    """Draw everything that does not need the final results; give a function that adds them."""
+) -> RunReport:
+    """Everything of the report but the results."""
     from ganfeat.report import FeatureMap, Neighbours, RunReport
 
     height, width, _ = gan.image_shape_
@@ -225,39 +239,31 @@ def _report(
     update(2)
     learn, held_out = images.images[rows.train], images.images[rows.test]
 
-    def page(results: dict[str, Any]) -> RunReport:
-        return RunReport(
-            title="What a GAN learned from images without labels",
-            summary=summary_sentence(results),
-            results=results if results["accuracy"] else None,
-            samples=sheets,
-            real=learn[np.random.default_rng(0).permutation(len(learn))[:64]],
-            history=gan.history_,
-            feature_map=FeatureMap(
-                points,
-                labels=None if labels is None else labels[rows.test][shown],
-                classes=images.classes,
-                caption=f"t-SNE of the features of {len(points):,} held-out images. The labels only colour it.",
-            ),
-            neighbours=Neighbours(
-                held_out[queries],
-                learn[nearest],
-                query_labels=None if labels is None else labels[rows.test][queries],
-                neighbour_labels=None if labels is None else labels[rows.train][nearest],
-                classes=images.classes,
-            ),
-            protocol=results["protocol"] if results["accuracy"] else None,
-            settings={k: v for k, v in gan.get_params().items() if v is not None},
-            footer=f"ganfeat {__version__}, {results['device']}, {results['seconds']:.0f} s.",
-        )
-
-    return page
+    return RunReport(
+        title="What a GAN learned from images without labels",
+        samples=sheets,
+        real=learn[np.random.default_rng(0).permutation(len(learn))[:64]],
+        history=gan.history_,
+        feature_map=FeatureMap(
+            points,
+            labels=None if labels is None else labels[rows.test][shown],
+            classes=images.classes,
+            caption=f"t-SNE of the features of {len(points):,} held-out images. The labels only colour it.",
+        ),
+        neighbours=Neighbours(
+            held_out[queries],
+            learn[nearest],
+            query_labels=None if labels is None else labels[rows.test][queries],
+            neighbour_labels=None if labels is None else labels[rows.train][nearest],
+            classes=images.classes,
+        ),
+        settings={k: v for k, v in gan.get_params().items() if v is not None},
+    )
 
 
 def summary_sentence(results: dict[str, Any]) -> str:
     """What came out, in one or two sentences."""
-    images = results["images"]
-    text = f"Learned from {images['learned_from']:,} images without labels; {images['held_out']:,} were held out."
+    text = f"Learned from {results['learned_from']:,} images without labels; {results['held_out']:,} were held out."
     accuracy = results["accuracy"]
     if not accuracy:
         return text + " The images have no labels, so the features were not scored."

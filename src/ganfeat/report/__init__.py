@@ -7,11 +7,12 @@ each make one fragment for a page of one's own (:class:`Section`, :func:`write_p
 the same bytes.
 
 Modules: ``page`` (the frame and ``page.css``), ``pictures`` (pixels), ``figures`` (charts), ``svg``
-(matplotlib to inline SVG), ``maps``, ``tables``, ``run`` (what goes where).
+(matplotlib to inline SVG), ``maps``, ``tables``, ``overview`` (one PNG), ``run`` (what goes where).
 """
 
 from ganfeat.report.figures import accuracy_curve, training_curves
 from ganfeat.report.maps import feature_map
+from ganfeat.report.overview import draw_overview
 from ganfeat.report.page import Section, write_page
 from ganfeat.report.pictures import image_sheet, neighbours, samples_over_time
 from ganfeat.report.run import FeatureMap, Neighbours, RunReport, write_report
@@ -24,6 +25,7 @@ __all__ = [
     "Section",
     "accuracy_curve",
     "accuracy_table",
+    "draw_overview",
     "feature_map",
     "image_sheet",
     "neighbours",

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-_METHODS = {"raw_pixels": "raw pixels", "pca": "PCA", "random_init": "random init", "ganfeat": "ganfeat"}
+from ganfeat.config import FEATURE_SETS
 
 
 def method_name(key: str) -> str:
-    """Name a method as a reader would."""
-    return _METHODS.get(key, key.replace("_", " "))
+    """Name a set of features as a reader would."""
+    return FEATURE_SETS.get(key, key.replace("_", " "))
 
 
 def class_name(label: Any, classes: Sequence[str] | None) -> str:
