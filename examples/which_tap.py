@@ -5,7 +5,7 @@
 Every conv layer of the run's discriminator and all of them together, each read after the convolution, after batch
 norm, and after the activation, max-pooled and average-pooled to 4 x 4, under one few-label protocol; beside raw pixels
 and the same layers of the network before training. DATA must have labels and should be the images of the run: a fifth
-is held out for scoring (the network has seen them, without labels).
+is held out for scoring; of a `ganfeat demo` run, just those images that it held out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("run", help="run folder")
     parser.add_argument("data", help="labelled images")
     parser.add_argument("--limit", type=int, help="use so many images")
-    parser.add_argument("--labels", type=int, nargs="+", default=[10, 100], help="labels per class")
+    parser.add_argument("--labels", type=int, nargs="+", default=[10, 50], help="labels per class")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--out", help="write the results here as JSON")
     options = parser.parse_args()

@@ -169,20 +169,24 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
 
-    def random_init(self, X: Any) -> Self:
+    def random_init(self, X: Any, random_state: int | None = None) -> Self:
         """The same network before any training, batch norms estimated on X: the baseline to beat.
 
         Parameters
         ----------
         X : array or ImageDataset
             The training images, as in :meth:`fit`.
+        random_state : int, optional
+            Seed of the weights. This model's own, so that it is this very network before its training, if not given.
 
         Returns
         -------
         A new estimator; this one is not touched.
         """
         model = clone(self).set_params(warm_start=False)
-        if not isinstance(self.random_state, int):
+        if random_state is not None:
+            model.set_params(random_state=random_state)
+        elif not isinstance(self.random_state, int):
             model.set_params(random_state=getattr(self, "_drawn_seed", self.random_state))
         images = model._validated(X, reset=True)
         settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)

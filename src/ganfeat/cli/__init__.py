@@ -38,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0, 1 for a run that failed, 2 for a wrong call, 130 after Ctrl-C, 143 after a termination signal.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in VERBS:  # the verb that is called explains itself in full, not by its line
+        del app[arguments[0]]
+        app.command(f"ganfeat.cli.{arguments[0]}:{arguments[0]}", name=arguments[0])
     try:
         status = app(
-            sys.argv[1:] if arguments is None else arguments,
+            arguments,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",

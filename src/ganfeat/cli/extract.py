@@ -52,7 +52,12 @@ def extract(
     batch_size: Annotated[int, Parameter(help="Images at a time; the features do not depend on it.")] = 256,
     limit: Annotated[int | None, Parameter(help="Use so many images only, evenly spaced.")] = None,
     strict: Annotated[bool, Parameter(help="Refuse unreadable images instead of skipping up to 10 %.")] = False,
+    pack: Annotated[
+        Path | None,
+        Parameter(help="Keep the decoded images in this .npy memory map, for sets larger than memory."),
+    ] = None,
     device: Device = "auto",
+    seed: Annotated[int | None, Parameter(help="Of the untrained network's weights. [default: the run's]")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -97,7 +102,7 @@ def extract(
     elif recalibrate_on is not None:
         raise InputError("--recalibrate-on needs --bn recalibrate")
     with screen.stage("reading images", 0) as update:
-        images = load_images(data, limit=limit, strict=strict, progress=update, **reading)
+        images = load_images(data, limit=limit, strict=strict, pack=pack, progress=update, **reading)
     if images.labels is None and files["labels"].exists():
         raise InputError(
             f"{data} has no labels, but {files['labels']} exists from before and would not belong to the "
@@ -128,7 +133,7 @@ def extract(
     if baselines:
         write_array(files["pixels"], images.images.reshape(len(images), -1))
         with screen.stage("untrained network", len(images)) as update:
-            untrained = gan.random_init(images)
+            untrained = gan.random_init(images, random_state=seed)
             settings = {
                 "taps": list(taps),
                 "at": at,

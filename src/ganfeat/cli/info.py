@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ganfeat.cli.screen import Json, Quiet, Screen
+from cyclopts import Parameter
+
+from ganfeat.cli.screen import Device, Json, Quiet, Screen
 
 
-def info(run: Path, /, *, json: Json = False, quiet: Quiet = False) -> int:
+def info(
+    run: Path,
+    /,
+    *,
+    device: Device = "cpu",
+    seed: Annotated[int, Parameter(help="Not used: taken so that all verbs take the same options.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
     """Show what a run folder holds: settings, progress, layers that can be tapped.
 
     Example: `ganfeat info runs/photos`.
@@ -30,7 +40,7 @@ def info(run: Path, /, *, json: Json = False, quiet: Quiet = False) -> int:
     try:
         from ganfeat.estimators import load
 
-        gan = load(run, device="cpu")
+        gan = load(run, device=device)
         layers = layers_of(gan)
         parameters = {
             name: sum(p.numel() for p in getattr(gan, f"{name}_").parameters())

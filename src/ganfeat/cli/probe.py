@@ -34,6 +34,7 @@ def probe(
             help="Compare with raw pixels, PCA and the untrained network, where `extract` left them beside FEATURES."
         ),
     ] = True,
+    device: Annotated[str, Parameter(help="auto or cpu: the probe is scikit-learn's.")] = "auto",
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,6 +63,8 @@ def probe(
     from ganfeat.probes.protocols import hold_out
 
     screen = Screen(json, quiet)
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device}: the probe runs on the CPU, so use auto or cpu")
     if not labels_per_class or min(labels_per_class) < 1 or draws < 1:
         raise InputError("--labels-per-class and --draws must be at least 1")
     if (test is None) != (test_labels is None):

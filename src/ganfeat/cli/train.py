@@ -154,6 +154,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     with stopping(gan) as stop, screen.stage("training", 0) as update:
         records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
         pace = Pace(threads)
+        record: dict[str, Any] = {}
         for record in records:
             pace.note(record["images_per_second"])
             logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
@@ -178,6 +179,8 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
             f"stopped at epoch {last.get('epoch', 0):.2f}; everything is saved in {out}. To go on:\n{this_command()}"
         )
         return stop.status if stop.signal else 130
+    if not record:
+        screen.say(f"{out} was finished already; a larger --max-iter goes on with it")
     screen.table(
         ("run", str(out)),
         [

@@ -144,6 +144,10 @@ def few_label_curve(
     for name, rows, labels in (("training", train, train_labels), ("test", test, test_labels)):
         if len(rows) != len(labels):
             raise InputError(f"{len(rows)} {name} rows and {len(labels)} labels: they must be as many")
+        if not len(rows):
+            raise InputError(f"there are 0 {name} rows with a label: give at least one")
+    if train.shape[1] != test.shape[1]:
+        raise InputError(f"{train.shape[1]} training and {test.shape[1]} test features: extract both alike")
     classes, counts = np.unique(train_labels, return_counts=True)
     if len(classes) < 2:
         raise InputError(f"the labels have {len(classes)} class: accuracy needs at least 2")

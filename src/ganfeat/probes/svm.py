@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ganfeat.config import require
 from ganfeat.errors import InputError
 
 DEFAULT_CS = (0.1, 1.0, 10.0, 100.0)
@@ -63,8 +64,8 @@ class FeatureScaler:
 class LinearSVM(ClassifierMixin, BaseEstimator):
     """Linear one-vs-rest SVM, squared hinge, L2, on standardised features.
 
-    minimises ``|w|^2 / 2 + C * sum_i max(0, 1 - y_i (w x_i + b))^2`` for every class. Where there are fewer rows
-    than features, the problem is first rotated into the span of the rows, which changes nothing but the
+    Minimises ``(|w|^2 + b^2) / 2 + C * sum_i max(0, 1 - y_i (w x_i + b))^2`` for every class. Where there are fewer
+    rows than features, the problem is first rotated into the span of the rows, which changes nothing but the
     time it takes: the solution lies in that span.
 
     Parameters
@@ -118,8 +119,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise InputError(f"the labels have 1 class, {self.classes_[0]!r}: a classifier needs at least 2")
-        if not (self.C == "cv" or (isinstance(self.C, int | float) and self.C > 0)):
-            raise InputError(f"C={self.C!r} must be above 0, or 'cv'")
+        if self.C != "cv":
+            require("C", self.C, float, above=0)
         scaler = FeatureScaler(self.standardise).fit(X)
         rows, rotation = rotate(scaler.transform(X))
         self.C_ = float(self.C) if self.C != "cv" else self._choose(rows, y)
