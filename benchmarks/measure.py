@@ -7,8 +7,6 @@ mean something.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from ganfeat.device import describe_machine
 
 
 def interleaved(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
@@ -48,25 +48,9 @@ def spread(values: list[float]) -> list[float]:
     return [quartiles[0], quartiles[2]]
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return {
-        "cpu": model,
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def conclude(name: str, results: dict[str, Any], out: str | None) -> None:
     """Print the results as JSON, and write them where asked."""
-    content = {"command": " ".join(["python", *sys.argv]), "machine": machine(), **results}
+    content = {"command": " ".join(["python", *sys.argv]), "machine": describe_machine(), **results}
     print(json.dumps(content, indent=2))
     if out:
         Path(out).write_text(json.dumps(content, indent=2) + "\n")

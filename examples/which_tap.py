@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
-import torch
-
 from ganfeat import few_label_curve, load, load_images
-from ganfeat.device import set_threads
+from ganfeat.device import describe_machine, set_threads
 from ganfeat.probes import FewLabels
 from ganfeat.probes.protocols import hold_out
 
@@ -33,7 +30,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--out", help="write the results here as JSON")
     options = parser.parse_args()
-    threads, started = set_threads(), time.perf_counter()
+    set_threads()
+    started = time.perf_counter()
     gan = load(options.run)
     side, _, channels = gan.image_shape_
     images = load_images(options.data, size=side, channels=channels, limit=options.limit)
@@ -74,9 +72,7 @@ def main() -> None:
         },
         "epochs": gan.n_iter_,
         "protocol": protocol.card(),
-        "torch": torch.__version__,
-        "threads": threads,
-        "cpus": os.cpu_count(),
+        "machine": describe_machine(),
         "seconds": round(time.perf_counter() - started, 1),
         "results": results,
     }

@@ -104,7 +104,7 @@ def test_an_absent_safetensors_file_is_a_clear_error(tmp_path):
 
 
 def test_a_run_without_weights_says_why_and_what_to_do(folder):
-    with pytest.raises(InputError, match="stopped before its first checkpoint. Run the same train command again"):
+    with pytest.raises(InputError, match=r"stopped before its first checkpoint\. Run the same train command again"):
         folder.read_model()
 
 

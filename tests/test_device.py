@@ -1,11 +1,12 @@
 """Where, how precisely, on how many threads."""
 
 import os
+import sys
 
 import pytest
 import torch
 
-from ganfeat.device import autocast, resolve_device, resolve_precision, set_threads
+from ganfeat.device import asked_threads, autocast, idle_cpus, resolve_device, resolve_precision, set_threads
 from ganfeat.errors import InputError
 
 CPU = torch.device("cpu")
@@ -63,10 +64,23 @@ def threads():
 
 
 @pytest.mark.usefixtures("threads")
-def test_threads_are_those_asked_for_or_the_cpus_of_this_process(monkeypatch):
+def test_threads_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert set_threads() == torch.get_num_threads() == 1
+    assert asked_threads() == set_threads() == torch.get_num_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert asked_threads() == set_threads() == torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("nothing", ["", "0", "many", "-1"])
+def test_where_nothing_is_asked_for_threads_are_at_most_the_cpus_of_this_process(monkeypatch, nothing):
+    monkeypatch.setenv("OMP_NUM_THREADS", nothing)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for nothing in ("", "0", "many"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert set_threads() == torch.get_num_threads() == cpus
+    assert asked_threads() is None
+    assert 1 <= set_threads() == torch.get_num_threads() <= cpus
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/stat")
+def test_no_more_cpus_are_idle_than_there_are():
+    """The clock of /proc/stat ticks every 10 ms: a window of 50 ms may count one tick a CPU too many."""
+    assert 0 <= idle_cpus(1, windows=1, seconds=0.05) <= 1.4 * os.cpu_count()

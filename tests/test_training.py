@@ -145,7 +145,6 @@ class TestBatches:
         {"weight_decay": -1e-5},
         {"weight_decay": float("nan")},
         {"checkpoint_seconds": -1.0},
-        {"seed": -1},
     ],
     ids=str,
 )
@@ -273,6 +272,30 @@ def test_a_lost_checkpoint_is_made_up_for_with_a_warning(folder):
     assert_same(snapshot(played(other, 10)), expected)
 
 
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_training_goes_on_with_as_many_threads_as_before(folder, monkeypatch):
+    """With another number sums come out in another order."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(2)
+    trainer = played(new_trainer(), 2)
+    trainer.save(folder)
+    torch.set_num_threads(1)
+    new_trainer().resume(folder)
+    assert torch.get_num_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    with pytest.warns(UserWarning, match="trained with 2 threads and goes on with 1, as OMP_NUM_THREADS asks"):
+        new_trainer().resume(folder)
+    assert torch.get_num_threads() == 1
+
+
 def test_without_a_checkpoint_a_killed_process_history_is_dropped(folder):
     history.append(folder.history, {"step": 2})
     list(new_trainer().run(folder))
@@ -298,8 +321,9 @@ def test_the_seed_decides_the_training():
 
 
 def test_torchs_global_generator_is_left_alone(folder):
+    trainer = new_trainer(ema=0.5)
     before = torch.get_rng_state()
-    list(new_trainer(ema=0.5).run(folder))
+    list(trainer.run(folder))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -113,3 +114,23 @@ def idle_cpus(cpus: int, windows: int = 3, seconds: float = 0.1) -> float:
 def _idle_seconds(statistics: Path) -> float:
     fields = statistics.read_text(encoding="ascii").split("\n", 1)[0].split()
     return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")  # idle and waiting for a disk
+
+
+def describe_machine(device: torch.device | None = None) -> dict[str, Any]:
+    """What a number was measured on: to be written beside it."""
+    cpu = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    machine = {
+        "cpu": cpu,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "bf16 in hardware": _cpu_multiplies_bf16(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    if device is not None and device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine

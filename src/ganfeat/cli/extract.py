@@ -76,7 +76,7 @@ def extract(
         Images, as `ganfeat train` takes them. They are resized to the run's size.
     """
     screen = Screen(json, quiet)
-    files = _files(out)
+    files = _files(out, data)
 
     import numpy as np
 
@@ -168,7 +168,7 @@ def extract(
     return 0
 
 
-def _files(out: Path) -> dict[str, Path]:
+def _files(out: Path, data: str) -> dict[str, Path]:
     """Names of what is written beside F.npy; a wrong --out is refused before any work is done."""
     from ganfeat.errors import InputError
 
@@ -178,7 +178,10 @@ def _files(out: Path) -> dict[str, Path]:
         raise InputError(f"--out {out} is a folder: name a file in it")
     if not out.parent.is_dir():
         raise InputError(f"the folder of --out {out} does not exist: mkdir -p {out.parent}")
-    return siblings(out)
+    files = siblings(out)
+    if Path(data).resolve() in {path.resolve() for path in (out, *files.values())}:
+        raise InputError(f"--out {out} would overwrite the images in {data}: choose another name")
+    return files
 
 
 def siblings(features: Path) -> dict[str, Path]:

@@ -65,8 +65,7 @@ def probe(
     screen = Screen(json, quiet)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: the probe runs on the CPU, so use auto or cpu")
-    if not labels_per_class or min(labels_per_class) < 1 or draws < 1:
-        raise InputError("--labels-per-class and --draws must be at least 1")
+    protocol = FewLabels(labels_per_class=labels_per_class, draws=draws, seed=seed)
     if (test is None) != (test_labels is None):
         raise InputError("--test and --test-labels go together")
     set_threads()
@@ -93,17 +92,24 @@ def probe(
                 raise InputError(
                     f"{len(rows)} test rows of {name} and {len(y_test)} labels in {test_labels}: they must be as many"
                 )
-        if test_sets["ganfeat"].shape[1] != sets["ganfeat"].shape[1]:
-            raise InputError(
-                f"{features} has {sets['ganfeat'].shape[1]} features and {test} {test_sets['ganfeat'].shape[1]}: "
-                "extract both with the same run, taps and pool"
-            )
+        for name, rows in sets.items():
+            if test_sets[name].shape[1] != rows.shape[1]:
+                raise InputError(
+                    f"{name} of {features} has {rows.shape[1]} columns, of {test} {test_sets[name].shape[1]}: "
+                    "extract both with the same run, taps and pool"
+                )
+        if (y.dtype.kind in "US") != (y_test.dtype.kind in "US"):
+            raise InputError(f"labels are {y.dtype} in {labels} and {y_test.dtype} in {test_labels}: use one kind")
         train_rows, test_rows = np.flatnonzero(_known(y)), np.flatnonzero(_known(y_test))
     else:
         labelled = np.flatnonzero(_known(y))
+        if not len(labelled):
+            raise InputError(f"all labels in {labels} are -1: accuracy needs images with a label")
         train_rows, test_rows = (labelled[part] for part in hold_out(y[labelled], 0.2, seed))
         y_test, test_sets = y, sets
-    protocol = FewLabels(labels_per_class=labels_per_class, draws=draws, seed=seed)
+    for rows, name in ((train_rows, "training"), (test_rows, "test")):
+        if not len(rows):
+            raise InputError(f"there are 0 {name} rows with a label: give more labelled images")
     paired = {name: (sets[name][train_rows], test_sets[name][test_rows]) for name in sets}
     if "pca" in paired:
         paired["pca"] = principal_components(*paired["pca"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.config import FEATURE_SETS
+from ganfeat.config import FEATURE_SETS, require
 from ganfeat.errors import InputError
 from ganfeat.probes.svm import (
     DEFAULT_CS,
@@ -59,6 +59,15 @@ class FewLabels:
     folds: int = 3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.labels_per_class:
+            raise InputError("labels_per_class is empty: give at least one number")
+        for labels in self.labels_per_class:
+            require("labels_per_class", labels, int, least=1)
+        require("draws", self.draws, int, least=1)
+        require("folds", self.folds, int, least=2)
+        require("seed", self.seed, int, least=0)
+
     def card(self) -> dict[str, Any]:
         """The protocol in words, to be printed beside every result."""
         return {
@@ -85,6 +94,7 @@ def hold_out(y: NDArray[Any], share: float, seed: int) -> tuple[NDArray[np.int64
 
     Every class keeps at least one row to learn from.
     """
+    require("seed", seed, int, least=0)
     generator = np.random.default_rng([seed, 1])
     learn, held_out = [], []
     for label in np.unique(y):

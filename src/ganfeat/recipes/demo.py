@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ganfeat.checkpoint import RunFolder
 from ganfeat.data import ImageDataset, load_images
+from ganfeat.device import describe_machine
 from ganfeat.errors import InputError
 from ganfeat.estimators import DCGAN
 from ganfeat.features import FeatureExtractor
@@ -165,7 +166,9 @@ def run(
             "images": str(source),
             "learned_from": len(rows.train),
             "held_out": len(rows.test),
-            "device": _device_name(gan),
+            "device": gan.device_.type,
+            "machine": describe_machine(gan.device_),
+            "command": f"ganfeat demo --images {source} --seed {seed}",
             "precision": gan.precision_,
             "seed": seed,
             "epochs": epochs,
@@ -178,7 +181,8 @@ def run(
             summary=summary_sentence(results),
             results=results if results["accuracy"] else None,
             protocol=results["protocol"] if results["accuracy"] else None,
-            footer=f"ganfeat {__version__}, {results['device']}, {results['seconds']:.0f} s.",
+            footer=f"ganfeat {__version__}, {results['machine']['cpu']}, {results['machine']['threads']} threads, "
+            f"{results['seconds']:.0f} s. {results['command']}",
         )
         write_report(page, out / "report.html")
         assert page.feature_map is not None
@@ -198,18 +202,6 @@ def gan_card(gan: DCGAN) -> dict[str, Any]:
         "features": extractor.n_features_out_,
         "batch norm": "statistics re-estimated on the training images, then frozen",
     }
-
-
-def _device_name(gan: DCGAN) -> str:
-    import platform
-
-    import torch
-
-    if gan.device_.type == "cuda":
-        return torch.cuda.get_device_name(gan.device_)
-    if gan.device_.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads, {platform.machine()}"
-    return gan.device_.type
 
 
 def _page(

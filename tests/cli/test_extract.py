@@ -1,0 +1,172 @@
+"""``ganfeat extract``, called as a person calls it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ganfeat import DCGAN, load, load_images
+from ganfeat.cli import main
+
+BESIDE = ["f.json", "f.labels.npy", "f.npy", "f.pixels.npy", "f.random_init.npy"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    images = load_images("digits", limit=120)
+    DCGAN(width=4, n_components=4, max_iter=1, batch_size=32, random_state=0).fit(images, run=path)
+    return path
+
+
+def call(*arguments):
+    return main(["extract", *map(str, arguments), "--limit", "60"])
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_features_labels_baselines_and_a_card(run, tmp_path, capsys):
+    out = tmp_path / "f.npy"
+    assert call(run, "digits", "--out", out) == 0
+    printed = capsys.readouterr()
+    assert printed.out.rstrip().splitlines()[-1] == f"Next: ganfeat probe {out} {tmp_path / 'f.labels.npy'}"
+    assert names(tmp_path) == BESIDE
+    images, gan = load_images("digits", limit=60), load(run)
+    assert np.array_equal(np.load(out), gan.transform(images))
+    assert np.array_equal(np.load(tmp_path / "f.labels.npy"), images.labels)
+    assert np.array_equal(np.load(tmp_path / "f.pixels.npy"), images.images.reshape(60, -1))
+    untrained = np.load(tmp_path / "f.random_init.npy")
+    assert untrained.shape == np.load(out).shape and not np.allclose(untrained, np.load(out))
+    card = json.loads((tmp_path / "f.json").read_text())
+    assert card["images"] == 60 and card["features"] == np.load(out).shape[1] == 16 * 4 + 4 * 8
+    assert card["taps"] == ["blocks.0.conv:activation", "blocks.1.conv:activation"]
+    assert (card["pool"], card["pooling"], card["batch norm"]) == (4, "max", "eval")
+    assert card["run"] == str(run) and card["classes"] == list("0123456789")
+
+
+def test_json_is_all_that_standard_output_holds(run, tmp_path, capsys):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result.items() >= json.loads((tmp_path / "f.json").read_text()).items()
+    assert result["labels"] == str(tmp_path / "f.labels.npy")
+
+
+def test_quiet_is_silent(run, tmp_path, capsys):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", "--no-baselines") == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+    assert names(tmp_path) == ["f.json", "f.labels.npy", "f.npy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "taps", "width"),
+    [
+        (["--taps=-1"], ["blocks.1.conv:activation"], 8 * 4),
+        (["--taps", "0:conv", "--taps", "1"], ["blocks.0.conv:conv", "blocks.1.conv:activation"], 4 * 16 + 8 * 4),
+        (["--taps", "blocks.1.conv", "--at", "norm"], ["blocks.1.conv:norm"], 8 * 4),
+        (["--taps", "head"], ["head"], 1),
+        (["--pool", "1", "--pooling", "avg"], ["blocks.0.conv:activation", "blocks.1.conv:activation"], 12),
+        (["--pool", "0"], ["blocks.0.conv:activation", "blocks.1.conv:activation"], 4 * 16 + 8 * 4),
+    ],
+)
+def test_taps_and_pools(run, tmp_path, options, taps, width):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", *options) == 0
+    assert np.load(tmp_path / "f.npy").shape == (60, width)
+    assert np.load(tmp_path / "f.random_init.npy").shape == (60, width)
+    assert json.loads((tmp_path / "f.json").read_text())["taps"] == taps
+
+
+def test_options_that_must_not_change_the_features(run, tmp_path):
+    for i, options in enumerate([[], ["--batch-size", "7"], ["--batch-size", "1"], ["--dtype", "float16"]]):
+        assert call(run, "digits", "-o", tmp_path / f"{i}.npy", "-q", "--no-baselines", *options) == 0
+    rows = [np.load(tmp_path / f"{i}.npy") for i in range(4)]
+    assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])
+    assert rows[3].dtype == np.float16 and np.array_equal(rows[3], rows[0].astype(np.float16))
+
+
+def test_recalibrating_on_the_data_or_on_others(run, tmp_path):
+    images = load_images("digits", limit=200).images
+    np.save(tmp_path / "bright.npy", 255 - images)
+    for name, options in {
+        "eval": [],
+        "data": ["--bn", "recalibrate"],
+        "digits": ["--bn", "recalibrate", "--recalibrate-on", "digits"],
+        "others": ["--bn", "recalibrate", "--recalibrate-on", tmp_path / "bright.npy"],
+    }.items():
+        assert call(run, "digits", "-o", tmp_path / f"{name}.npy", "-q", "--no-baselines", *options) == 0
+    rows = {name: np.load(tmp_path / f"{name}.npy") for name in ("eval", "data", "digits", "others")}
+    expected = (
+        load(run).extractor(bn="recalibrate").fit(load_images("digits")).transform(load_images("digits", limit=60))
+    )
+    assert np.array_equal(rows["digits"], expected)
+    for name in ("data", "digits", "others"):
+        assert np.array_equal(rows[name][:, :64], rows["eval"][:, :64])  # the first layer has no batch norm
+        assert not np.array_equal(rows[name], rows["eval"])
+    assert np.abs(rows["others"] - rows["digits"]).max() > np.abs(rows["data"] - rows["digits"]).max()
+
+
+def test_images_without_labels(run, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", load_images("digits", limit=9).images)
+    assert call(run, tmp_path / "x.npy", "-o", tmp_path / "f.npy") == 0
+    assert "labels.npy" in capsys.readouterr().out.splitlines()[-1]
+    assert "f.labels.npy" not in names(tmp_path)
+
+
+def test_the_same_features_may_be_written_again(run, tmp_path):
+    for _ in range(2):
+        assert call(run, "digits", "-o", tmp_path / "f.npy", "-q") == 0
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", "--no-baselines", "--pool", "1") == 0
+    assert names(tmp_path) == ["f.json", "f.labels.npy", "f.npy"]  # of other features, and would mislead
+
+
+WRONG = {
+    "missing run": (["{tmp}/nowhere", "digits", "-o", "{tmp}/f.npy"], "does not exist"),
+    "no run folder": (["{tmp}", "digits", "-o", "{tmp}/f.npy"], "not a run folder"),
+    "a file as run": (["{tmp}/old.labels.npy", "digits", "-o", "{tmp}/f.npy"], "old.labels.npy"),
+    "no data": (["{run}", "{tmp}/nowhere", "-o", "{tmp}/f.npy"], "nowhere"),
+    "out without .npy": (["{run}", "digits", "-o", "{tmp}/f.csv"], "must end in .npy"),
+    "out a folder": (["{run}", "digits", "-o", "{tmp}/folder.npy"], "is a folder"),
+    "no such folder": (["{run}", "digits", "-o", "{tmp}/nowhere/f.npy"], "mkdir -p"),
+    "no out": (["{run}", "digits"], "--out"),
+    "unknown option": (["{run}", "digits", "-o", "{tmp}/f.npy", "--tap", "1"], "--tap"),
+    "tap out of range": (["{run}", "digits", "-o", "{tmp}/f.npy", "--taps", "2"], "0 to 1"),
+    "unknown tap": (["{run}", "digits", "-o", "{tmp}/f.npy", "--taps", "blocks.3"], "blocks.0.conv"),
+    "unknown stage": (["{run}", "digits", "-o", "{tmp}/f.npy", "--taps", "0:bn"], "conv, norm, activation"),
+    "wrong at": (["{run}", "digits", "-o", "{tmp}/f.npy", "--at", "bn"], "conv, norm, activation"),
+    "negative pool": (["{run}", "digits", "-o", "{tmp}/f.npy", "--pool", "-1"], "pool=-1"),
+    "pool of text": (["{run}", "digits", "-o", "{tmp}/f.npy", "--pool", "four"], "pool"),
+    "wrong pooling": (["{run}", "digits", "-o", "{tmp}/f.npy", "--pooling", "mean"], "avg, max"),
+    "wrong bn": (["{run}", "digits", "-o", "{tmp}/f.npy", "--bn", "train"], "recalibrate, eval"),
+    "recalibrate-on alone": (["{run}", "digits", "-o", "{tmp}/f.npy", "--recalibrate-on", "digits"], "--bn"),
+    "wrong dtype": (["{run}", "digits", "-o", "{tmp}/f.npy", "--dtype", "int8"], "float32, float16"),
+    "no batch": (["{run}", "digits", "-o", "{tmp}/f.npy", "--batch-size", "0"], "batch_size=0"),
+    "wrong device": (["{run}", "digits", "-o", "{tmp}/f.npy", "--device", "tpu"], "tpu"),
+    "stale labels": (["{run}", "{tmp}/x.npy", "-o", "{tmp}/old.npy"], "from before"),
+    "onto the images": (["{run}", "{tmp}/x.npy", "-o", "{tmp}/x.npy"], "would overwrite the images"),
+    "baselines onto the images": (["{run}", "{tmp}/f.pixels.npy", "-o", "{tmp}/f.npy"], "would overwrite the images"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_call_is_one_clear_line_and_leaves_nothing(case, run, tmp_path, capsys):
+    for name in ("x", "f.pixels"):
+        np.save(tmp_path / f"{name}.npy", load_images("digits", limit=4).images)
+    np.save(tmp_path / "old.labels.npy", np.zeros(4, int))
+    (tmp_path / "folder.npy").mkdir()
+    before = {p: p.read_bytes() if p.is_file() else None for p in tmp_path.rglob("*")}
+    arguments, message = WRONG[case]
+    status = call(*(a.format(tmp=tmp_path, run=run) for a in arguments), "--quiet")
+    printed = capsys.readouterr()
+    assert status == 2
+    lines = printed.err.strip().splitlines()
+    assert lines[0].startswith("ganfeat: ") and message in lines[0]
+    assert len(lines) == 1 or lines[1:] == ["`ganfeat --help` lists the verbs, `ganfeat VERB --help` their options."]
+    assert printed.out == ""
+    assert {p: p.read_bytes() if p.is_file() else None for p in tmp_path.rglob("*")} == before

@@ -1,0 +1,179 @@
+"""``ganfeat probe``, called as a person calls it."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from ganfeat.cli import main
+from ganfeat.probes import FewLabels, few_label_curve
+from ganfeat.probes.protocols import hold_out
+
+ROWS, NAMES = load_digits(return_X_y=True)
+ROWS, NAMES = ROWS[:300], NAMES[:300]
+QUICK = ["--labels-per-class", "1", "--labels-per-class", "5", "--draws", "3"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Features with baselines beside them, as `extract` leaves them."""
+    write(tmp_path / "f", ROWS, NAMES)
+    return tmp_path
+
+
+def write(stem, rows, labels, baselines=True):
+    np.save(stem.with_suffix(".npy"), rows.astype(np.float32))
+    np.save(stem.with_suffix(".labels.npy"), labels)
+    if baselines:
+        np.save(stem.with_suffix(".pixels.npy"), (rows * 15).astype(np.uint8))
+        np.save(stem.with_suffix(".random_init.npy"), rows[:, ::2].astype(np.float32))
+
+
+def call(*arguments):
+    return main(["probe", *map(str, arguments)])
+
+
+def result_of(capsys, *arguments):
+    assert call(*arguments, "--json", *QUICK) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_table_with_what_has_to_be_beaten(folder, capsys):
+    assert call(folder / "f.npy", folder / "f.labels.npy", *QUICK) == 0
+    printed = capsys.readouterr().out
+    for name in ("raw pixels", "PCA", "random init", "f.npy"):
+        assert name in printed
+    assert "±" in printed and "240 training and 60 test images" in printed
+    assert "Not beside" not in printed
+
+
+def test_json_is_the_curve_of_the_library(folder, capsys):
+    result = result_of(capsys, folder / "f.npy", folder / "f.labels.npy")
+    train, test = hold_out(NAMES, 0.2, 0)
+    rows = ROWS.astype(np.float32)
+    expected = few_label_curve(rows[train], NAMES[train], rows[test], NAMES[test], FewLabels((1, 5), draws=3))
+    assert result["accuracy"]["ganfeat"] == expected
+    assert list(result["accuracy"]) == ["raw_pixels", "pca", "random_init", "ganfeat"]
+    assert result["labels_per_class"] == [1, 5] and (result["train"], result["test"]) == (len(train), len(test))
+    assert result["margin"].keys() == {"raw_pixels", "pca", "random_init"}
+    assert "C" in result["protocol"] and "interval" in result["protocol"]
+
+
+def test_text_labels_give_the_same_as_numbers(folder, capsys):
+    np.save(folder / "text.npy", np.array(list("abcdefghij"))[NAMES])
+    numbers = result_of(capsys, folder / "f.npy", folder / "f.labels.npy")
+    text = result_of(capsys, folder / "f.npy", folder / "text.npy")
+    assert text["accuracy"] == numbers["accuracy"]
+
+
+def test_images_without_a_label_are_left_out(folder, capsys):
+    """-1 at the end of the file: as if the file ended before them, but for the scale."""
+    np.save(folder / "some.npy", np.where(np.arange(300) < 200, NAMES, -1))
+    result = result_of(capsys, folder / "f.npy", folder / "some.npy")
+    assert result["train"] + result["test"] == 200
+    write(folder / "g", ROWS[:200], NAMES[:200])
+    assert result["accuracy"] == result_of(capsys, folder / "g.npy", folder / "g.labels.npy")["accuracy"]
+
+
+def test_test_files(folder, capsys):
+    write(folder / "a", ROWS[:200], NAMES[:200])
+    write(folder / "b", ROWS[200:], NAMES[200:])
+    pairs = [folder / "a.npy", folder / "a.labels.npy", "--test", folder / "b.npy"]
+    result = result_of(capsys, *pairs, "--test-labels", folder / "b.labels.npy")
+    rows = ROWS.astype(np.float32)
+    expected = few_label_curve(rows[:200], NAMES[:200], rows[200:], NAMES[200:], FewLabels((1, 5), draws=3))
+    assert (result["train"], result["test"]) == (200, 100)
+    assert result["accuracy"]["ganfeat"] == expected
+    assert len(result["accuracy"]) == 4
+
+
+def test_baselines_that_are_not_there_are_named(folder, capsys):
+    write(folder / "bare", ROWS, NAMES, baselines=False)
+    assert call(folder / "bare.npy", folder / "bare.labels.npy", *QUICK) == 0
+    assert "raw pixels, features of the untrained network" in capsys.readouterr().out
+    assert list(result_of(capsys, folder / "f.npy", folder / "f.labels.npy", "--no-baselines")["accuracy"]) == [
+        "ganfeat"
+    ]
+
+
+def test_seeds(folder, capsys):
+    same, again, other = (
+        result_of(capsys, folder / "f.npy", folder / "f.labels.npy", "--no-baselines", "--seed", seed)
+        for seed in (0, 0, 1)
+    )
+    assert same["accuracy"] == again["accuracy"] != other["accuracy"]
+
+
+WRONG = {
+    "no features": (["{tmp}/no.npy", "{tmp}/f.labels.npy"], "does not exist"),
+    "no labels": (["{tmp}/f.npy", "{tmp}/no.npy"], "does not exist"),
+    "one argument": (["{tmp}/f.npy"], "LABELS"),
+    "a folder": (["{tmp}", "{tmp}/f.labels.npy"], "no readable .npy"),
+    "other lengths": (["{tmp}/f.npy", "{tmp}/short.npy"], "300 rows of ganfeat and 299 labels"),
+    "baseline of other length": (["{tmp}/stale.npy", "{tmp}/short.npy"], "as many"),
+    "text as features": (["{tmp}/text.npy", "{tmp}/f.labels.npy"], "no readable .npy"),
+    "pickled features": (["{tmp}/object.npy", "{tmp}/f.labels.npy"], "no readable .npy"),
+    "pickled labels": (["{tmp}/f.npy", "{tmp}/object.npy"], "no readable .npy"),
+    "an archive": (["{tmp}/archive.npz", "{tmp}/f.labels.npy"], "must hold numbers"),
+    "half a file": (["{tmp}/half.npy", "{tmp}/f.labels.npy"], "no readable .npy"),
+    "nan": (["{tmp}/nan.npy", "{tmp}/f.labels.npy"], "NaN"),
+    "flat features": (["{tmp}/f.labels.npy", "{tmp}/f.labels.npy"], "images x features"),
+    "no columns": (["{tmp}/empty.npy", "{tmp}/f.labels.npy"], "images x features"),
+    "features as labels": (["{tmp}/f.npy", "{tmp}/f.npy"], "one whole number or text an image"),
+    "fractions as labels": (["{tmp}/f.npy", "{tmp}/fractions.npy"], "one whole number or text an image"),
+    "one class": (["{tmp}/f.npy", "{tmp}/zeros.npy"], "1 class"),
+    "no class": (["{tmp}/f.npy", "{tmp}/unknown.npy"], "-1"),
+    "too few": (["{tmp}/few.npy", "{tmp}/few.labels.npy"], "0 test rows"),
+    "no label sizes": (["{tmp}/f.npy", "{tmp}/f.labels.npy", "--labels-per-class", "0"], "at least 1"),
+    "no draws": (["{tmp}/f.npy", "{tmp}/f.labels.npy", "--draws", "0"], "at least 1"),
+    "test alone": (["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/f.npy"], "go together"),
+    "test of other width": (
+        ["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/few.npy", "--test-labels", "{tmp}/few.labels.npy"],
+        "same run, taps and pool",
+    ),
+    "test labels of another kind": (
+        ["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/f.npy", "--test-labels", "{tmp}/names.npy"],
+        "use one kind",
+    ),
+    "test of other length": (
+        ["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/f.npy", "--test-labels", "{tmp}/short.npy"],
+        "300 test rows",
+    ),
+    "test without labels": (
+        ["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/f.npy", "--test-labels", "{tmp}/unknown.npy"],
+        "0 test rows",
+    ),
+    "negative seed": (["{tmp}/f.npy", "{tmp}/f.labels.npy", "--seed", "-1"], "seed"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_call_is_one_clear_line(case, folder, capsys):
+    np.save(folder / "short.npy", NAMES[:-1])
+    write(folder / "stale", ROWS[:-1], NAMES[:-1])
+    np.save(folder / "stale.pixels.npy", ROWS.astype(np.uint8))
+    (folder / "text.npy").write_text("1,2,3\n")
+    np.save(folder / "object.npy", np.array([{"a": 1}] * 300, object), allow_pickle=True)
+    np.savez(folder / "archive.npz", ROWS)
+    (folder / "half.npy").write_bytes((folder / "f.npy").read_bytes()[:1000])
+    np.save(folder / "nan.npy", np.where(np.arange(64) == 63, np.nan, ROWS))
+    np.save(folder / "empty.npy", ROWS[:, :0])
+    np.save(folder / "fractions.npy", NAMES + 0.5)
+    np.save(folder / "zeros.npy", np.zeros(300, int))
+    np.save(folder / "unknown.npy", np.full(300, -1))
+    np.save(folder / "names.npy", NAMES.astype(str))
+    write(folder / "few", ROWS[:4, :50], np.array([0, 0, 1, 1]))
+    arguments, message = WRONG[case]
+    status = call(*(a.format(tmp=folder) for a in arguments), "--quiet")
+    printed = capsys.readouterr()
+    assert status == 2
+    lines = printed.err.strip().splitlines()
+    assert lines[0].startswith("ganfeat: ") and message in lines[0]
+    assert len(lines) == 1 or "--help" in lines[1]
+    assert printed.out == ""

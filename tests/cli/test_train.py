@@ -1,0 +1,370 @@
+"""``ganfeat train``, called as a person calls it."""
+
+import inspect
+import json
+import re
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from cyclopts import Parameter
+from PIL import Image
+
+import ganfeat
+from ganfeat.checkpoint import RunFolder
+from ganfeat.cli import main
+from ganfeat.cli.train import SETTINGS, train
+from ganfeat.estimators import DCGAN
+from ganfeat.training import LoopSettings
+
+TINY = ["--width", "4", "--n-components", "5", "--batch-size", "8", "--no-tensorboard"]
+SMALL = [*TINY, "--max-iter", "2"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Sums come out in another order with another number of threads; runs are compared bit for bit here."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """24 PNGs of 8 x 8 in two class folders."""
+    folder = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        place = folder / ("cats" if i % 2 else "dogs")
+        place.mkdir(exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "runs" / "photos"
+
+
+def call(*arguments):
+    return main(["train", *map(str, arguments)])
+
+
+def files(path):
+    return {p: p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+# ---------------------------------------------------------------------- success
+
+
+def test_a_folder_becomes_a_run_folder(photos, out, capsys):
+    assert call(photos, "--out", out, *SMALL) == 0
+    printed = capsys.readouterr()
+    assert "24 images of 8 x 8 x 3" in printed.out
+    assert printed.out.rstrip().splitlines()[-1] == f"Next: ganfeat extract {out} {photos} --out features.npy"
+    assert "Traceback" not in printed.err
+    names = {"README.md", "config.json", "history.jsonl", "model.safetensors", "samples", "checkpoints"}
+    assert names <= {p.name for p in out.iterdir()}
+    config = json.loads((out / "config.json").read_text())
+    assert config["estimator"]["width"] == 4
+    assert config["data"]["n"] == 24
+    steps = [json.loads(line)["step"] for line in (out / "history.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 2 * 3
+    assert ganfeat.load(out).sample(3, random_state=0).shape == (3, 8, 8, 3)
+
+
+def test_json_is_all_that_standard_output_holds(photos, out, capsys):
+    assert call(photos, "--out", out, *SMALL, "--json", "--precision", "fp32", "--device", "cpu") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result.keys() >= {
+        *("run", "finished", "epochs", "steps", "seconds", "images", "skipped", "images_per_second"),
+        *("device", "precision", "features"),
+    }
+    assert result["run"] == str(out)
+    assert result["finished"] is True
+    assert (result["epochs"], result["steps"], result["images"], result["skipped"]) == (2.0, 6, 24, 0)
+    assert (result["device"], result["precision"]) == ("cpu", "fp32")
+    assert result["features"] == ganfeat.load(out).get_feature_names_out().shape[0]
+
+
+def test_quiet_prints_nothing(photos, out, capsys):
+    assert call(photos, "--out", out, *SMALL, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_command_trains_what_the_library_trains(photos, out):
+    assert call(photos, "--out", out, *SMALL, "--seed", "7", "--quiet") == 0
+    images = ganfeat.load_images(photos)
+    gan = DCGAN(width=4, n_components=5, max_iter=2, batch_size=8, random_state=7).fit(images)
+    np.testing.assert_array_equal(ganfeat.load(out).transform(images), gan.transform(images))
+
+
+def test_unreadable_files_are_counted_and_named(photos, out, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for i, path in enumerate(sorted(photos.rglob("*.png"))):
+        (mixed / f"{i}.png").write_bytes(path.read_bytes())
+    (mixed / "broken.png").write_bytes(b"no image")
+    assert call(mixed, "--out", out, *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "1 files skipped" in printed or "1 file skipped" in printed
+    assert "broken.png" in printed
+
+
+# ---------------------------------------------------------------------- going on
+
+
+def test_a_finished_run_called_again_says_so_and_changes_nothing(photos, out, capsys):
+    call(photos, "--out", out, *SMALL, "--quiet")
+    before = files(out)
+    capsys.readouterr()
+    assert call(photos, "--out", out, *SMALL) == 0
+    assert f"{out} was finished already" in capsys.readouterr().out
+    assert files(out) == before
+
+
+def test_a_finished_run_called_again_quietly_prints_its_result_alone(photos, out, capsys):
+    call(photos, "--out", out, *SMALL, "--quiet")
+    assert call(photos, "--out", out, *SMALL, "--quiet", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["finished"], result["steps"]) == (True, 6)
+
+
+def test_more_epochs_go_on_to_where_one_long_run_ends(photos, out, tmp_path):
+    arguments = [*TINY, "--quiet"]
+    assert call(photos, "--out", out, *arguments, "--max-iter", "2") == 0
+    assert call(photos, "--out", out, *arguments, "--max-iter", "4") == 0
+    assert call(photos, "--out", tmp_path / "long", *arguments, "--max-iter", "4") == 0
+    model = "model.safetensors"
+    assert (out / model).read_bytes() == (tmp_path / "long" / model).read_bytes()
+    assert RunFolder(out).config()["estimator"]["max_iter"] == 4
+
+
+def test_fewer_epochs_than_a_run_has_are_no_interruption(photos, out, capsys):
+    """Exit code 130 and `to go on: the same command` would send a person in circles."""
+    call(photos, "--out", out, *SMALL, "--quiet")
+    capsys.readouterr()
+    status = call(photos, "--out", out, *TINY, "--max-iter", "1")
+    assert status in (0, 2)
+    printed = capsys.readouterr()
+    assert "To go on" not in printed.out
+    assert "Traceback" not in printed.err
+
+
+# ---------------------------------------------------------------------- settings from a file
+
+
+def test_settings_may_come_from_a_file_and_the_line_overrides_it(photos, out, tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text(
+        "width: 8\nn-components: 5\nmax_iter: 1\nbatch_size: 8\nlearning-rate: 6e-4\n"
+        "augment: [flip, translate]\nprior: normal\ntensorboard: false\nseed: 3\n"
+    )
+    assert call(photos, "--out", out, "--config", config, "--width", "4", "--quiet") == 0
+    run = RunFolder(out).config()
+    estimator = run["estimator"]
+    assert estimator["width"] == 4
+    assert estimator["learning_rate"] == 6e-4
+    assert estimator["augment"] == ["flip", "translate"]
+    assert (estimator["prior"], estimator["n_components"], run["seed"]) == ("normal", 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("widht: 4", "'widht', which does not exist (did you mean 'width'?)"),
+        ("width: wide", "width: 'wide' must be of type int"),
+        ("learning-rate: [1]", "learning_rate: [1] must be of type float"),
+        ("- width", "`name: value` lines"),
+        ("a: [", "is not YAML"),
+        ("method: dcgna", "(did you mean 'dcgan'?)"),
+        ("augment: [blur]", "augment='blur' is not known"),
+    ],
+)
+def test_a_wrong_file_of_settings_is_refused(photos, out, tmp_path, capsys, text, message):
+    config = tmp_path / "settings.yaml"
+    config.write_text(text)
+    check_refused(capsys, out, message, photos, "--out", out, "--config", config, *SMALL)
+
+
+def test_an_absent_file_of_settings_is_refused(photos, out, tmp_path, capsys):
+    config = tmp_path / "none.yaml"
+    check_refused(capsys, out, f"cannot read the settings file {config}", photos, "--out", out, "--config", config)
+
+
+# ---------------------------------------------------------------------- wrong calls
+
+
+def check_refused(capsys, out, message, *arguments):
+    """Exit code 2, one paragraph on standard error that has the message, no traceback, nothing left behind."""
+    existed = out.exists()
+    assert call(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" or "images of" in printed.out
+    said = [line for line in printed.err.splitlines() if "done in" not in line]
+    assert said[0].startswith("ganfeat: ")
+    assert message in " ".join(said)
+    assert len(said) <= 2, "one clear line, and perhaps one with the help to call"
+    assert "Traceback" not in printed.err
+    assert out.exists() == existed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--width", "0"], "width"),
+        (["--width", "wide"], "width"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--learning-rate", "nan"], "learning_rate"),
+        (["--size", "0"], "size"),
+        (["--size", "-8"], "size"),
+        (["--channels", "2"], "channels"),
+        (["--limit", "0"], "limit"),
+        (["--max-iter", "0"], "max_iter"),
+        (["--batch-size", "1"], "batch_size"),
+        (["--n-components", "0"], "n_components"),
+        (["--kernel-size", "4"], "kernel_size"),
+        (["--beta1", "1"], "beta1"),
+        (["--ema", "1.5"], "ema"),
+        (["--weight-decay", "-1"], "weight_decay"),
+        (["--log-every", "0"], "log_every"),
+        (["--checkpoint-every", "-1"], "checkpoint"),
+        (["--sheets", "-1"], "sheets"),
+        (["--seed", "-1"], "random_state"),
+        (["--seed", str(2**64)], "random_state"),
+        (["--method", "dcgna"], "did you mean 'dcgan'?"),
+        (["--method", "vae"], "choose from dcgan"),
+        (["--device", "gpu"], "choose one of auto, cpu, cuda, mps"),
+        (["--device", "cuda:99"], "is not on this machine"),
+        (["--precision", "fp16"], "choose one of auto, bf16, fp32"),
+        (["--augment", "blur"], "choose from affine"),
+        (["--prior", "cauchy"], "choose one of normal, uniform"),
+        (["--frobnicate", "3"], "frobnicate"),
+        (["--width"], "width"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_values_are_refused(photos, out, capsys, arguments, message):
+    check_refused(capsys, out, message, photos, "--out", out, "--no-tensorboard", *arguments)
+
+
+def test_data_that_is_not_there_is_refused(out, tmp_path, capsys):
+    missing = tmp_path / "nothing"
+    check_refused(capsys, out, "nothing", missing, "--out", out)
+
+
+def test_a_folder_without_images_is_refused(out, tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no image")
+    check_refused(capsys, out, "notes", tmp_path / "notes", "--out", out)
+
+
+def test_one_image_is_refused(photos, out, capsys):
+    check_refused(capsys, out, "at least 2", photos, "--out", out, "--limit", "1")
+
+
+def test_a_call_without_data_or_out_is_refused(photos, out, capsys):
+    check_refused(capsys, out, "--out", photos)
+    check_refused(capsys, out, "", "--out", out)
+
+
+def test_out_that_is_a_file_is_refused(photos, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.write_text("mine")
+    check_refused(capsys, out, "is no run folder", photos, "--out", out, *SMALL)
+    assert out.read_text() == "mine"
+
+
+def test_out_below_a_file_is_refused(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    check_refused(capsys, tmp_path / "none", "file", photos, "--out", tmp_path / "file" / "run", *SMALL)
+
+
+def test_out_with_somebodys_files_is_refused_and_untouched(photos, tmp_path, capsys):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    check_refused(capsys, out, "is no run folder", photos, "--out", out, *SMALL)
+    assert [p.name for p in out.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (["--kernel-size", "3"], "estimator.kernel_size: 5 -> 3"),
+        (["--seed", "1"], "seed: 0 -> 1"),
+        (["--size", "16"], "image_shape: [8, 8, 3] -> [16, 16, 3]"),
+        (["--augment", "flip"], "estimator.augment: [] -> ['flip']"),
+        (["--limit", "20"], "data.n: 24 -> 20"),
+    ],
+)
+def test_other_settings_are_refused_with_the_difference(photos, out, capsys, other, difference):
+    call(photos, "--out", out, *SMALL, "--quiet")
+    before = files(out)
+    assert call(photos, "--out", out, *SMALL, *other) == 2
+    said = capsys.readouterr().err
+    assert "holds a run with other settings" in said
+    assert difference in said
+    assert "Traceback" not in said
+    assert files(out) == before
+
+
+def test_a_training_that_diverges_is_a_failure_not_a_wrong_call(photos, out, capsys):
+    """Exit code 1, with what happened and what to try."""
+    assert call(photos, "--out", out, *SMALL, "--learning-rate", "1e30", "--log-every", "1") == 1
+    said = capsys.readouterr().err
+    assert "training was stopped" in said
+    assert "lower learning_rate" in said
+    assert "Traceback" not in said
+    assert not (out / "model.safetensors").exists()
+
+
+# ---------------------------------------------------------------------- help
+
+
+def _stated_defaults():
+    for name, hint in get_type_hints(train, include_extras=True).items():
+        for part in getattr(hint, "__metadata__", ()):
+            stated = re.search(r"\[default: (.*?)\]", (part.help or "") if isinstance(part, Parameter) else "")
+            if stated:
+                yield name, stated.group(1)
+
+
+def test_the_defaults_in_the_help_are_those_of_the_library():
+    loop = inspect.signature(LoopSettings).parameters
+    truth = {
+        **{name: p.default for name, p in inspect.signature(DCGAN).parameters.items()},
+        "log_every": loop["log_every"].default,
+        "sheets": loop["sheets"].default,
+        "checkpoint_every": loop["checkpoint_seconds"].default,
+        "seed": 0,
+        "method": "dcgan",
+        "max_iter": loop["max_iter"].default,  # DCGAN's None: those, or more for small sets
+    }
+    stated = dict(_stated_defaults())
+    checked = set(stated) & set(truth)
+    accepted = {name for name in SETTINGS if name in inspect.signature(DCGAN).parameters}
+    assert accepted <= checked, "every setting of the model says its default"
+    for name in checked:
+        if isinstance(truth[name], tuple):
+            assert (stated[name], truth[name]) == ("none", ())
+        elif isinstance(truth[name], int | float):
+            assert float(stated[name].split(",")[0]) == truth[name], name
+        else:
+            assert yaml.safe_load(stated[name]) == truth[name], name
+
+
+def test_every_setting_of_a_file_is_an_option_of_the_line():
+    assert set(SETTINGS) <= set(inspect.signature(train).parameters)
+
+
+def test_help_lists_the_options_and_an_example(capsys):
+    assert call("--help") == 0
+    printed = capsys.readouterr().out
+    for option in ("--out", "--width", "--max-iter", "--seed", "--json", "--quiet", "--device", "--config"):
+        assert option in printed
+    assert "ganfeat train digits" in " ".join(printed.split())
