@@ -296,6 +296,15 @@ def test_a_training_goes_on_with_as_many_threads_as_before(folder, monkeypatch):
     assert torch.get_num_threads() == 1
 
 
+def test_records_past_the_checkpoint_of_a_killed_process_are_played_again(folder):
+    for _ in (trainer := new_trainer()).run(folder):
+        trainer.request_stop()
+    history.append(folder.history, {"step": 4, "from": "the killed process"})
+    list(new_trainer().run(folder))
+    assert steps_of(folder) == [2, 4, 6, 8, 10, 12]
+    assert all("from" not in r for r in history.read(folder.history))
+
+
 def test_without_a_checkpoint_a_killed_process_history_is_dropped(folder):
     history.append(folder.history, {"step": 2})
     list(new_trainer().run(folder))

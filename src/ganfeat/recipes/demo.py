@@ -100,6 +100,15 @@ def feature_sets(gan: DCGAN, images: ImageDataset, rows: Split, stage: Stage) ->
     return {"raw_pixels": pixels, "pca": components, "random_init": random_init, "ganfeat": ours}
 
 
+def score(
+    sets: FeatureSets, train_labels: NDArray[Any], test_labels: NDArray[Any], protocol: FewLabels, stage: Stage
+) -> dict[str, Any]:
+    """Compare the sets on the images that have a label; -1 is none."""
+    train, test = train_labels >= 0, test_labels >= 0
+    known = {name: (learn[train], held_out[test]) for name, (learn, held_out) in sets.items()}
+    return compare(known, train_labels[train], test_labels[test], protocol, stage)
+
+
 def run(
     out: Path,
     source: Any,
@@ -143,6 +152,8 @@ def run(
     started = time.perf_counter()
     with stage("reading images", 0) as update:
         images = load_images(source, progress=update)
+    if images.labels is not None and len(np.unique(images.labels[images.labels >= 0])) < 2:
+        images = replace(images, labels=None)  # one folder of images is no class: there is nothing to score
     if len(images) < LEAST:
         raise InputError(f"{source} has {len(images)} images: the demo needs at least {LEAST} to learn from")
     rows = split(images, seed)
@@ -158,7 +169,7 @@ def run(
     sets = feature_sets(gan, images, rows, stage)
     compared: dict[str, Any] = {"accuracy": {}, "margin": {}, "labels_per_class": []}
     if images.labels is not None:
-        compared = compare(sets, images.labels[rows.train], images.labels[rows.test], protocol, stage)
+        compared = score(sets, images.labels[rows.train], images.labels[rows.test], protocol, stage)
     with stage("drawing the report", 3) as update:
         page = _page(gan, images, rows, sets["ganfeat"], folder, update)
         results = {
