@@ -216,7 +216,7 @@ def test_without_a_seed_models_differ():
 
 def test_the_global_generators_are_left_alone(tmp_path):
     def states():
-        name, keys, *rest = np.random.get_state()
+        _name, keys, *rest = np.random.get_state()  # noqa: NPY002
         return torch.get_rng_state().tolist(), keys.tolist(), rest, random.getstate()
 
     before = states()

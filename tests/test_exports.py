@@ -64,7 +64,7 @@ def test_types_are_shipped():
 
 
 def tree():
-    """The names of the README's fenced tree that begins with src/ganfeat/, as paths: two spaces a level, one entry a line."""
+    """The names of the README's fenced tree that begins so, as paths: one a line, deeper ones indented."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"^```\w*\nsrc/ganfeat/[^\n]*\n(.*?)^```", text, re.M | re.S)
     assert found, "README.md has no fenced tree that begins with the line src/ganfeat/"

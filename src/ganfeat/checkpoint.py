@@ -49,6 +49,7 @@ CONTINUABLE = (
         )
     ),
     "data.source:",
+    "threads:",
     "ganfeat:",
     "torch:",
 )

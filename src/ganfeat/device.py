@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,27 @@ def set_threads() -> int:
         threads = max(1, min(cpus, round(idle_cpus(cpus))))
     torch.set_num_threads(threads)
     return threads
+
+
+def keep_threads(before: int) -> None:
+    """Go on with as many threads as a run had before: with others, sums come out in another order.
+
+    Warns
+    -----
+    UserWarning
+        If ``OMP_NUM_THREADS`` asks for another number; it is obeyed.
+    """
+    if before == torch.get_num_threads():
+        return
+    asked = asked_threads()
+    if asked is None:
+        torch.set_num_threads(before)
+        return
+    warnings.warn(
+        f"this run was trained with {before} threads and goes on with {asked}, as OMP_NUM_THREADS asks: "
+        "the result is as good, but not the same bit for bit",
+        stacklevel=3,
+    )
 
 
 def asked_threads() -> int | None:

@@ -18,9 +18,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ganfeat import arrays, history
 from ganfeat.arrays import ImageShape, Scaling
-from ganfeat.checkpoint import RunFolder, Tensors
+from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
 from ganfeat.config import require, suggest
-from ganfeat.device import autocast, resolve_device, resolve_precision
+from ganfeat.device import autocast, keep_threads, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.features import FeatureExtractor, Taps
 from ganfeat.nets.blocks import initialise, narrowest_input
@@ -163,10 +163,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             "n": len(images),
             "fingerprint": arrays.fingerprint(images),
         }
+        if folder.exists and self.device_.type == "cpu":
+            keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
             folder.open(config)
-            (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
+            write_atomically(folder.path / "README.md", _card(config).encode())
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
 
     def random_init(self, X: Any, random_state: int | None = None) -> Self:
@@ -220,7 +222,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
     def _before(self) -> tuple[Tensors, dict[str, Any]] | None:
         """The state at the end of the training before, if there was one."""
         state: tuple[Tensors, dict[str, Any]] | None = getattr(self, "_training", None)
-        if state is None and getattr(self, "n_iter_", 0):
+        if state is None and hasattr(self, "objective_") and self.n_iter_:
             raise InputError(
                 "this model was loaded, without the state of its optimisers, so it cannot go on: "
                 "continue a run folder with fit(images, run=FOLDER) and a larger max_iter"
@@ -253,12 +255,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         if self.random_state is None:
             if folder is not None and folder.exists:
                 return int(folder.config()["seed"])
-            return getattr(self, "_drawn_seed", None) or self._draw_seed()
+            return self._draw_seed()
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31 - 1))
         if isinstance(self.random_state, np.random.Generator):
             return int(self.random_state.integers(2**31 - 1))
-        require("random_state", self.random_state, int, least=0)
+        require("random_state", self.random_state, int, least=0, below=2**62)
         return int(self.random_state)
 
     def _draw_seed(self) -> int:
@@ -339,7 +341,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
                 {**state, "calls": calls},
             )
             self.n_iter_ = max(1, round(trainer.epoch))
-            self.finished_ = trainer.step == trainer.total_steps
+            self.finished_ = trainer.step >= trainer.total_steps
         finally:
             del self._trainer
 
@@ -467,6 +469,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             "scaling": dataclasses.asdict(self.scaling_) | {"integer": bool(self._integer)},
             "seed": seed,
             "device": self.device_.type,
+            "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
             "precision": precision,
             "data": data,
         }
@@ -489,8 +492,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         config = self._config(self._drawn_seed, self.precision_, {})
         folder.open(config)
         folder.write_model(dict(self.objective_.state_dict()))
-        (folder.path / "README.md").write_text(_card(config), encoding="utf-8")
-        folder.history.write_text("".join(json.dumps(r) + "\n" for r in self.history_), encoding="utf-8")
+        write_atomically(folder.path / "README.md", _card(config).encode())
+        write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
 
     @classmethod
     def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
@@ -510,7 +513,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
         model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
-        model.finished_ = last["step"] == last["total_steps"]
+        model.finished_ = last["step"] >= last["total_steps"]
         return model
 
 

@@ -23,7 +23,7 @@ from ganfeat import history
 from ganfeat.arrays import to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors
 from ganfeat.config import require
-from ganfeat.device import asked_threads, autocast
+from ganfeat.device import autocast, keep_threads
 from ganfeat.errors import InputError, RunError
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
@@ -260,7 +260,7 @@ class Trainer:
         while self.step < self.total_steps and not self._stop:
             self.play()
             self._summed += 1
-            finished = self.step == self.total_steps
+            finished = self.step >= self.total_steps
             if self.step % self.settings.log_every == 0 or finished:
                 now = time.perf_counter()
                 record = self._record(now - start, now - logged, folder)
@@ -277,7 +277,7 @@ class Trainer:
                     self.save(folder)
                     saved = time.perf_counter()
         if folder is not None:
-            self.save(folder, final=self.step == self.total_steps)
+            self.save(folder, final=self.step >= self.total_steps)
         if board is not None:
             board.close()
 
@@ -434,24 +434,11 @@ class Trainer:
         tensors, state, damaged = checkpoint
         for message in damaged:
             warnings.warn(message, stacklevel=2)
-        self._set_threads(int(state["threads"]))
+        if self.device.type == "cpu":
+            keep_threads(int(state["threads"]))
         self.load(tensors, state)
         history.rewind(folder.history, self.step)
         return True
-
-    def _set_threads(self, before: int) -> None:
-        """Go on with as many threads as before: with others, sums come out in another order."""
-        if self.device.type != "cpu" or before == torch.get_num_threads():
-            return
-        asked = asked_threads()
-        if asked is None:
-            torch.set_num_threads(before)
-        else:
-            warnings.warn(
-                f"this run was trained with {before} threads and goes on with {asked}, as OMP_NUM_THREADS asks: "
-                "the result is as good, but not the same bit for bit",
-                stacklevel=3,
-            )
 
 
 def _norm(tensors: list[torch.Tensor | None]) -> torch.Tensor:

@@ -37,7 +37,9 @@ def info(
     config = folder.config()
     absent = {"method", "image_shape", "estimator", "precision", "device", "data"} - set(config)
     if absent or len(config["image_shape"]) != 3:
-        raise InputError(f"{run}/config.json is damaged: {', '.join(sorted(absent)) or 'image_shape'} is missing or wrong")
+        raise InputError(
+            f"{run}/config.json is damaged: {', '.join(sorted(absent)) or 'image_shape'} is missing or wrong"
+        )
     records = history.read(folder.history)
     last: dict[str, Any] = records[-1] if records else {}
     try:

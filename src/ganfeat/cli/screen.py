@@ -204,7 +204,7 @@ def stopping(model: Any = None) -> Iterator[Stop]:
     def handle(number: int, _frame: Any) -> None:
         again, stop.signal = stop.signal, number
         if again or stop.model is None or not stop.model.request_stop():
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

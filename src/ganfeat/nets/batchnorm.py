@@ -8,6 +8,7 @@ them: a feature must never depend on what else is in its batch.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
     if not norms:
         return 0
     modes = {m: m.training for m in network.modules()}
-    kept = [(m, m.momentum, m.track_running_stats) for m in norms]
+    kept = [(m, m.momentum, m.track_running_stats, m.running_mean is None) for m in norms]
     saved = [{k: v.clone() for k, v in m.named_buffers()} for m in norms]
     count = 0
     try:
@@ -51,8 +52,11 @@ def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
             network(batch)
             count += 1
     finally:
-        for norm, momentum, _ in kept:
+        for norm, momentum, tracked, bare in kept:
             norm.momentum = momentum
+            if count == 0 and bare:
+                norm.track_running_stats = tracked
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
         for module, mode in modes.items():
             module.training = mode
         if count == 0:
@@ -64,8 +68,8 @@ def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
 
 def _add_statistics(norm: nn.modules.batchnorm._BatchNorm) -> None:
     """Give a layer that was made without running statistics (always batch statistics) a place for them."""
-    device = norm.weight.device if norm.weight is not None else None
+    like: dict[str, Any] = {} if norm.weight is None else {"device": norm.weight.device, "dtype": norm.weight.dtype}
     norm.track_running_stats = True
-    norm.running_mean = torch.zeros(norm.num_features, device=device)
-    norm.running_var = torch.ones(norm.num_features, device=device)
-    norm.num_batches_tracked = torch.tensor(0, dtype=torch.long, device=device)
+    norm.running_mean = torch.zeros(norm.num_features, **like)
+    norm.running_var = torch.ones(norm.num_features, **like)
+    norm.num_batches_tracked = torch.tensor(0, dtype=torch.long, device=norm.running_mean.device)

@@ -52,10 +52,11 @@ def affine(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     shear = _uniform(n, -0.2, 0.2, generator)
     cosine, sine = angle.cos(), angle.sin()
     zero = torch.zeros_like(angle)
+    aspect = x_NCHW.shape[2] / x_NCHW.shape[3]  # coordinates run from -1 to 1 along either side
     theta = torch.stack(
         [
-            torch.stack([cosine * scale, shear - sine, zero], 1),
-            torch.stack([sine, cosine * scale, zero], 1),
+            torch.stack([cosine * scale, (shear - sine) * aspect, zero], 1),
+            torch.stack([sine / aspect, cosine * scale, zero], 1),
         ],
         1,
     )
