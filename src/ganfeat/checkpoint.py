@@ -5,6 +5,7 @@
     RUN/
       config.json          everything needed to rebuild the model
       model.safetensors    the weights that `load` and `extract` use
+      untrained.safetensors  the tapped network before its training: the baseline
       README.md            a model card
       history.jsonl        one line a logged step
       samples/*.png        a sheet of samples, always from the same z
@@ -255,6 +256,21 @@ class RunFolder:
                 "Run the same train command again"
             )
         return read_tensors(path)
+
+    def write_untrained(self, tensors: Tensors) -> None:
+        """Write ``untrained.safetensors``."""
+        write_atomically(self.path / "untrained.safetensors", _to_bytes(tensors))
+
+    def read_untrained(self) -> Tensors | None:
+        """Read ``untrained.safetensors``; None where there is none.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        path = self.path / "untrained.safetensors"
+        return read_tensors(path) if path.exists() else None
 
     def write_checkpoint(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Write the exact state of a training and drop all but the newest two.

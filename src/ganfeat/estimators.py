@@ -171,30 +171,43 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             write_atomically(folder.path / "README.md", _card(config).encode())
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
 
-    def random_init(self, X: Any, random_state: int | None = None) -> Self:
-        """The same network before any training, batch norms estimated on X: the baseline to beat.
+    def random_init(self, X: Any = None, random_state: int | None = None) -> Self:
+        """The same network before any training: the baseline to beat.
 
         Parameters
         ----------
-        X : array or ImageDataset
-            The training images, as in :meth:`fit`.
+        X : array or ImageDataset, optional
+            Images to estimate the batch norms' statistics on. By default this very network as it was before
+            its training, with the statistics of its training images, which it keeps.
         random_state : int, optional
-            Seed of the weights. This model's own, so that it is this very network before its training, if not given.
+            Seed of other weights; needs X.
 
         Returns
         -------
         A new estimator; this one is not touched.
+
+        Raises
+        ------
+        InputError
+            If X is left out and there is nothing kept, or with a ``random_state``.
         """
+        check_is_fitted(self, "objective_")
         model = clone(self).set_params(warm_start=False)
-        if random_state is not None:
-            model.set_params(random_state=random_state)
-        elif not isinstance(self.random_state, int):
-            model.set_params(random_state=getattr(self, "_drawn_seed", self.random_state))
-        images = model._validated(X, reset=True)
-        settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)
-        trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
+        model.set_params(random_state=self._drawn_seed if random_state is None else random_state)
         model.history_, model.n_iter_, model.finished_ = [], 0, False
-        model._adopt(trainer.trained(), settings.seed, settings.precision)
+        if X is not None:
+            images = model._validated(X, reset=True)
+            settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)
+            trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
+            tensors = trainer.trained()
+        else:
+            if self._untrained is None or random_state is not None:
+                raise InputError("say which images to estimate the batch norms on: random_init(images)")
+            for name in ("image_shape_", "n_features_in_", "scaling_", "_integer", "device_"):
+                setattr(model, name, getattr(self, name))
+            tensors = {**model._new_objective(self._drawn_seed).state_dict(), **self._untrained}
+        model._adopt(tensors, model._seed(None), self.precision_)
+        model._untrained = {k: v for k, v in tensors.items() if k.startswith(f"{self.network}.")}
         return model
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -327,6 +340,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         trainer = self._trainer = Trainer(self._new_objective(settings.seed), images, settings, self.device_)
         if before is not None:
             trainer.load(before[0], {**before[1], "step": 0})
+        else:
+            self._keep_untrained(trainer, folder)
         try:
             self.history_ = history.read(folder.history) if folder is not None else []
             for record in trainer.run(folder, tensorboard=tensorboard):
@@ -340,10 +355,20 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
                 {k: v.detach().cpu().clone() for k, v in tensors.items()},
                 {**state, "calls": calls},
             )
-            self.n_iter_ = max(1, round(trainer.epoch))
+            self.n_iter_: int = max(1, round(trainer.epoch)) + (self.n_iter_ if before is not None else 0)
             self.finished_ = trainer.step >= trainer.total_steps
         finally:
             del self._trainer
+
+    def _keep_untrained(self, trainer: Trainer, folder: RunFolder | None) -> None:
+        """Remember the tapped network as it is before any training: whatever is measured stands beside it."""
+        kept = folder.read_untrained() if folder is not None else None
+        if kept is None:
+            tensors = trainer.trained()
+            kept = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
+            if folder is not None:
+                folder.write_untrained(kept)
+        self._untrained: Tensors | None = kept
 
     def _adopt(self, tensors: Tensors, seed: int, precision: str) -> None:
         """Take trained weights as this estimator's."""
@@ -492,15 +517,19 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         config = self._config(self._drawn_seed, self.precision_, {})
         folder.open(config)
         folder.write_model(dict(self.objective_.state_dict()))
+        if self._untrained is not None:
+            folder.write_untrained(self._untrained)
         write_atomically(folder.path / "README.md", _card(config).encode())
         write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
 
     @classmethod
     def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
         known = cls().get_params(deep=False)
-        parameters = {k: v for k, v in config["estimator"].items() if k in known}
-        if isinstance(parameters.get("image_shape"), list):
-            parameters["image_shape"] = tuple(parameters["image_shape"])
+        parameters = {
+            k: tuple(v) if isinstance(v, list) and k != "taps" else v
+            for k, v in config["estimator"].items()
+            if k in known
+        }
         model = cls(**parameters).set_params(device=device)
         model.image_shape_ = tuple(config["image_shape"])
         model.n_features_in_ = int(np.prod(model.image_shape_))
@@ -509,6 +538,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         model.scaling_ = Scaling(**scaling)
         model.device_ = resolve_device(device)
         model.history_ = history.read(folder.history)
+        model._untrained = folder.read_untrained()
         precision = model._resolved_precision()
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, Token, convert
 
 import ganfeat
 from ganfeat.errors import InputError, RunError
@@ -19,9 +20,21 @@ VERBS = {
     "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
 }
 
+
+def strictly(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Convert an option; 1.5 is no whole number, not one to be rounded."""
+    if int in (kind, *get_args(kind)) and float not in get_args(kind):
+        for token in tokens:
+            if not token.value.lstrip("+-").isdecimal():
+                raise ValueError(f"{token.value!r} is no whole number")
+    return convert(kind, tokens)
+
+
 app = App(
     name="ganfeat",
     version=ganfeat.__version__,
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(converter=strictly),
     help="Features from unlabelled images, learned by generative adversarial networks.\n\n"
     "Start with `ganfeat demo`, or with your own folder: "
     "`ganfeat train photos/ --out runs/photos`. `ganfeat VERB --help` explains a verb.",

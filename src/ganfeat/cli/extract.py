@@ -92,13 +92,15 @@ def extract(
         raise InputError(
             f"{run} was trained on {height} x {width} images; extract reads square ones: use Python's load()"
         )
-    extractor = gan.extractor(
-        taps=list(taps), at=at, pool=pool or None, pooling=pooling, bn=bn, dtype=dtype, batch_size=batch_size
-    )
+    wanted: dict[str, Any] = {"taps": list(taps), "at": at, "pool": pool or None, "pooling": pooling, "bn": bn}
+    wanted |= {"dtype": dtype, "batch_size": batch_size}
+    extractor = gan.extractor(**wanted)
     reading: dict[str, Any] = {"size": height, "channels": channels if channels in (1, 3) else None}
+    calibration = None
     if bn == "recalibrate":
         with screen.stage("recalibrating", 0):
-            extractor.fit(load_images(recalibrate_on or data, **reading))
+            calibration = load_images(recalibrate_on or data, **reading)
+            extractor.fit(calibration)
     elif recalibrate_on is not None:
         raise InputError("--recalibrate-on needs --bn recalibrate")
     with screen.stage("reading images", 0) as update:
@@ -133,15 +135,11 @@ def extract(
     if baselines:
         write_array(files["pixels"], images.images.reshape(len(images), -1))
         with screen.stage("untrained network", len(images)) as update:
-            untrained = gan.random_init(images, random_state=seed)
-            settings = {
-                "taps": list(taps),
-                "at": at,
-                "pool": pool or None,
-                "pooling": pooling,
-                "batch_size": batch_size,
-            }
-            untrained.extractor(**settings, dtype=dtype).transform_to(files["random_init"], images, progress=update)
+            untrained = gan.random_init() if seed is None else gan.random_init(images, random_state=seed)
+            baseline = untrained.extractor(**wanted)
+            if calibration is not None:
+                baseline.fit(calibration)
+            baseline.transform_to(files["random_init"], images, progress=update)
     else:
         for name in ("pixels", "random_init"):
             files[name].unlink(missing_ok=True)

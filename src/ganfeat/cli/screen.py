@@ -18,6 +18,7 @@ from cyclopts import Parameter
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_WARNING = 15.0
 
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="No progress and no summary.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")]

@@ -13,6 +13,7 @@ learning rate, so that it learns enough in the time; see docs/log.md.
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ganfeat.checkpoint import RunFolder
 from ganfeat.data import ImageDataset, load_images
 from ganfeat.device import describe_machine
-from ganfeat.errors import InputError
+from ganfeat.errors import InputError, MissingExtraError
 from ganfeat.estimators import DCGAN
 from ganfeat.features import FeatureExtractor
 from ganfeat.pictures import read_png, untile
@@ -92,7 +93,7 @@ def feature_sets(gan: DCGAN, images: ImageDataset, rows: Split, stage: Stage) ->
         update(1)
         components = principal_components(*pixels)
         update(2)
-        untrained = gan.random_init(learn)
+        untrained = gan.random_init()
         random_init = untrained.transform(learn), untrained.transform(held_out)
         update(3)
         ours = gan.transform(learn), gan.transform(held_out)
@@ -149,6 +150,8 @@ def run(
     """
     from ganfeat.report import draw_overview, write_report
 
+    if importlib.util.find_spec("matplotlib") is None:  # before the work, not after it
+        raise MissingExtraError("matplotlib", "plot", "The demo's report")
     started = time.perf_counter()
     with stage("reading images", 0) as update:
         images = load_images(source, progress=update)

@@ -58,8 +58,10 @@ def draw_overview(
     sheet = tile(samples[: SIDE * SIDE], SIDE)
     panels[0].imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     panels[0].set_title("drawn by the generator", fontsize=11)
-    colours: dict[str, Any] = {} if labels is None else {"c": np.unique(labels, return_inverse=True)[1] % 10}
-    panels[1].scatter(*np.asarray(points).T, s=6, cmap="tab10", **colours)
+    colours: dict[str, Any] = {}
+    if labels is not None:
+        colours = {"c": np.unique(labels, return_inverse=True)[1] % 10, "cmap": "tab10"}
+    panels[1].scatter(*np.asarray(points).T, s=6, **colours)
     panels[1].set_title("held-out images in feature space (t-SNE)", fontsize=11)
     for panel in panels:
         panel.set_axis_off()
