@@ -631,3 +631,17 @@ def test_widths_of_the_papers(maps, strides, kernel, side, features):
 def test_our_discriminator_has_the_svhn_width():
     extractor = FeatureExtractor(Discriminator((32, 32, 3), width=64), batch_size=2).fit(noise(2, side=32))
     assert extractor.n_features_out_ == 7_168
+
+
+def test_a_discriminator_with_spectral_norm_that_was_just_trained():
+    """The older spectral_norm keeps its last weight, a result with a graph behind it, which deepcopy refuses."""
+    network = nn.Sequential(torch.nn.utils.spectral_norm(nn.Conv2d(1, 4, 3, stride=2)), nn.LeakyReLU(0.2))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    network(torch.randn(2, 1, 8, 8)).sum().backward()
+    assert not network[0].weight.is_leaf
+    rows = FeatureExtractor(network, pool=None, precision="fp32").fit(images).transform(images)
+    network.eval()
+    with torch.no_grad():
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        expected = network(x).flatten(1).numpy()
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)

@@ -64,6 +64,21 @@ class _Cells:
         return self.channels * math.prod(self.grid)
 
 
+def detached_copy(network: nn.Module) -> nn.Module:
+    """Copy a network, also one that keeps results of its last training step.
+
+    ``torch.nn.utils.spectral_norm``, usual in discriminators, leaves such a tensor as its ``weight``;
+    :func:`copy.deepcopy` alone refuses it.
+    """
+    results = {
+        id(value): value.detach().clone()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, results)
+
+
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """Turn images into rows of pooled activations of a network.
 
@@ -168,7 +183,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         images = self._images(X, fitting=True)
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
-        network = copy.deepcopy(self.network).requires_grad_(False)
+        network = detached_copy(self.network).requires_grad_(False)
         self.network_ = network.eval().to(self.device_, memory_format=torch.channels_last)  # type: ignore[call-overload]
         norms = batch_norms(self.network_)
         if self.bn == "eval" and any(n.running_mean is None for n in norms):
