@@ -76,6 +76,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return nullcontext()
 
 
+def repeatable(device: torch.device) -> AbstractContextManager[Any]:
+    """Ask cuDNN for kernels that give the same digits every time. The CPU's do without asking."""
+    if device.type == "cuda":
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    return nullcontext()
+
+
 def set_threads() -> int:
     """Use one thread for every CPU that is idle now, unless ``OMP_NUM_THREADS`` says how many.
 

@@ -23,7 +23,7 @@ from ganfeat import history
 from ganfeat.arrays import to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors
 from ganfeat.config import require
-from ganfeat.device import autocast, keep_threads
+from ganfeat.device import autocast, keep_threads, repeatable
 from ganfeat.errors import InputError, RunError
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
@@ -258,7 +258,8 @@ class Trainer:
         if folder is not None and not resumed:
             self._write_sheet(folder, board)
         while self.step < self.total_steps and not self._stop:
-            self.play()
+            with repeatable(self.device):
+                self.play()
             self._summed += 1
             finished = self.step >= self.total_steps
             if self.step % self.settings.log_every == 0 or finished:
