@@ -36,12 +36,12 @@ def demo(
     raw pixels, PCA and the same network untrained, on the images that were held out. At most three minutes on 2 CPU
     cores. Stopped and called again, it goes on.
     """
+    screen = Screen(json, quiet)
+    screen.start()
+
     from ganfeat.config import FEATURE_SETS
-    from ganfeat.device import set_threads
     from ganfeat.recipes import demo as recipe
 
-    screen = Screen(json, quiet)
-    set_threads()
     with stopping() as stop:
         results = recipe.run(out, images, screen.stage, device=device, seed=seed, epochs=max_iter, on_start=stop.calls)
     if results is None:

@@ -77,15 +77,14 @@ def extract(
     """
     screen = Screen(json, quiet)
     files = _files(out, data)
+    screen.start()
 
     import numpy as np
 
     from ganfeat.data import load_images
-    from ganfeat.device import set_threads
     from ganfeat.errors import InputError
     from ganfeat.estimators import load
 
-    set_threads()
     gan = load(run, device=device)
     height, width, channels = gan.image_shape_
     if height != width:

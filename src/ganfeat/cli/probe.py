@@ -53,22 +53,22 @@ def probe(
     labels
         A .npy file with one label (number or text) an image; -1 is an image without one.
     """
+    screen = Screen(json, quiet)
+    screen.start()
+
     import numpy as np
 
     from ganfeat.config import FEATURE_SETS
-    from ganfeat.device import set_threads
     from ganfeat.errors import InputError
     from ganfeat.probes import FewLabels, compare
     from ganfeat.probes.baselines import principal_components
     from ganfeat.probes.protocols import hold_out
 
-    screen = Screen(json, quiet)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: the probe runs on the CPU, so use auto or cpu")
     protocol = FewLabels(labels_per_class=labels_per_class, draws=draws, seed=seed)
     if (test is None) != (test_labels is None):
         raise InputError("--test and --test-labels go together")
-    set_threads()
     y = _read_labels(labels)
     sets = {"ganfeat": _read_rows(features)}
     missing: list[str] = []

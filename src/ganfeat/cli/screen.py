@@ -38,6 +38,13 @@ class Screen:
     def _warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"warning: {message}", file=sys.stderr)
 
+    def start(self) -> int:
+        """Load PyTorch, which takes seconds, and set its threads; return how many."""
+        with self.stage("starting", 0):
+            from ganfeat.device import set_threads
+
+            return set_threads()
+
     def say(self, message: str) -> None:
         """Tell a person something."""
         if not self.quiet:

@@ -118,14 +118,14 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     import inspect
     import time
 
+    started = time.perf_counter()
+    threads = screen.start()
+
     from ganfeat.config import suggest
     from ganfeat.data import load_images
-    from ganfeat.device import set_threads
     from ganfeat.errors import InputError
     from ganfeat.estimators import METHODS
 
-    started = time.perf_counter()
-    threads = set_threads()
     method = settings.pop("method", "dcgan")
     if method not in METHODS:
         raise InputError(
@@ -139,8 +139,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     }
     reading = {k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "pack") if k in settings}
     settings["random_state"] = settings.pop("seed", 0)
-    accepted = inspect.signature(METHODS[method]).parameters
-    gan = METHODS[method](**{k: v for k, v in settings.items() if k in accepted})
+    for name in set(settings) - set(inspect.signature(METHODS[method]).parameters):
+        raise InputError(f"the method {method!r} has no setting {name!r}")
+    gan = METHODS[method](**settings)
     with screen.stage("reading images", 0) as update:
         images = load_images(data, progress=update, **reading)
     height, width, channels = images.shape[1:]
