@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def main() -> None:
                         f"{name:45s}", {k: v["mean"] for k, v in results[name].items() if k != "features"}, flush=True
                     )
     content = {
-        "command": f"python examples/which_tap.py {options.run} {options.data}",
+        "command": "python " + " ".join(sys.argv),
         "images": images.source,
         "learned from": len(learn),
         "held out": len(test),

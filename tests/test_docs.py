@@ -1,0 +1,92 @@
+"""The numbers that the documents show are those of the committed results, and their links lead somewhere."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def results(name):
+    return json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def cell(value):
+    return f"{100 * value['mean']:.1f} ± {100 * value['ci95']:.1f}"
+
+
+def rows(page):
+    """Cells of every table row of a page, without emphasis."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    return [[c.strip(" *") for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_the_readme_shows_the_demos_result():
+    accuracy = results("demo")["accuracy"]
+    shown = {row[0]: row[1:] for row in rows("README.md")}
+    names = {
+        "raw_pixels": "raw pixels",
+        "pca": "PCA",
+        "random_init": "the same network, untrained",
+        "ganfeat": "ganfeat",
+    }
+    for key, name in names.items():
+        assert shown[name] == [cell(v) for v in accuracy[key].values()]
+
+
+def test_the_readmes_margins_are_the_demos():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for margin in results("demo")["margin"].values():
+        assert cell(margin["10"]) in text
+
+
+def test_the_demo_beats_its_baselines_by_more_than_the_intervals():
+    """Ten labels a class: the claim that the project stands on."""
+    accuracy = {name: curve["10"] for name, curve in results("demo")["accuracy"].items()}
+    ours = accuracy.pop("ganfeat")
+    for theirs in accuracy.values():
+        assert ours["mean"] - ours["ci95"] > theirs["mean"] + theirs["ci95"]
+        assert ours["mean"] - 1.96 * ours["std"] > theirs["mean"] + 1.96 * theirs["std"]
+
+
+@pytest.mark.parametrize("name", ["train_step", "extract"])
+def test_the_page_on_speed_shows_the_benchmarks(name):
+    shown = [row for row in rows("docs/speed.md")]
+    for width, value in results(name)["results"].items():
+        rate = value["images_per_second"]
+        wanted = {
+            width.split()[1],
+            f"{rate['plain']:,.0f}",
+            f"{rate['ganfeat']:,.0f}",
+            f"{value['ratio']:.2f}",
+            f"{100 * value['share_of_gemm']:.0f} %",
+        }
+        assert any(wanted <= set(row) for row in shown), (name, width)
+
+
+@pytest.mark.parametrize("name", ["taps-mnist5k", "taps-cifar10"])
+def test_the_page_on_features_shows_the_taps(name):
+    shown = [c for row in rows("docs/features.md") for c in row]
+    measured = results(name)["results"]
+    for layer in ("all layers", "layer 0", "layer 1", "layer 2"):
+        for at in ("conv", "norm", "activation"):
+            for pooling in ("max", "avg"):
+                for k in ("10", "50"):
+                    assert cell(measured[f"trained, {layer}, {at}, {pooling}-pooled"][k]) in shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_results_say_how_they_were_made_and_name_no_private_folder():
+    for path in sorted((ROOT / "docs" / "results").glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert content["command"] and content["machine"]["cpu"], path
+        assert not re.search(r'"/(home|root|tmp|work)', path.read_text(encoding="utf-8")), path
