@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ganfeat import few_label_curve, load, load_images
 from ganfeat.device import describe_machine, set_threads
 from ganfeat.probes import FewLabels
@@ -38,7 +40,8 @@ def main() -> None:
     images = load_images(options.data, size=side, channels=channels, limit=options.limit)
     if images.labels is None:
         raise SystemExit(f"{options.data} has no labels: class sub-folders would give them")
-    learn, test = hold_out(images.labels, 0.2, seed=0)
+    images = images.subset(np.flatnonzero(images.labels >= 0))
+    learn, test = hold_out(images.labels, 0.2, seed=int(gan.random_state or 0))
     protocol = FewLabels(labels_per_class=options.labels, draws=options.draws)
 
     def score(rows, standardise=True):  # type: ignore[no-untyped-def]
@@ -50,7 +53,7 @@ def main() -> None:
         "raw pixels": {"features": int(images.images[0].size), **score(images.images.reshape(len(images), -1), False)}
     }
     depth = len(gan.extractor(taps="all").blocks_)
-    untrained = gan.random_init(images)
+    untrained = gan.random_init()
     layers = [("all layers", "all"), *((f"layer {i}", i) for i in range(depth))]
     for model_name, model in (("untrained", untrained), ("trained", gan)):
         for at in ("conv", "norm", "activation"):

@@ -135,6 +135,11 @@ def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield np.asarray(array[start : start + rows])
 
 
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether there is no NaN and no infinity, read in blocks."""
+    return array.dtype.kind != "f" or all(bool(np.isfinite(block).all()) for block in blocks(array))
+
+
 def fingerprint(array: NDArray[Any]) -> str:
     """SHA-256 over dtype, shape and content, read in blocks: the same data give the same 64 hex digits."""
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())

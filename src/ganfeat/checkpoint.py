@@ -11,9 +11,9 @@
       samples/*.png        a sheet of samples, always from the same z
       checkpoints/step-00001234/{state.safetensors,state.json}
 
-Nothing is pickled. Every file is written under a temporary name, flushed to the disk and renamed, so a
-process may be killed at any moment; a checkpoint carries the SHA-256 of its tensors, and one that does
-not match is passed over for the one before it.
+Nothing is pickled. Every file but the growing history is written under a temporary name, flushed to the disk and
+renamed, so a process may be killed at any moment; a checkpoint carries the SHA-256 of its tensors and of its
+state, and one that does not match is passed over for the one before it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from ganfeat.config import differences
 from ganfeat.errors import InputError, RunError
+from ganfeat.files import flush_folder, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -57,38 +58,16 @@ CONTINUABLE = (
 """Settings that may change between the start of a run and its continuation."""
 
 
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside ``path``, flush, rename."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a ``.npy`` file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a ``.npy`` file whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
@@ -96,6 +75,11 @@ def _to_bytes(tensors: Tensors) -> bytes:
     from safetensors.torch import save
 
     return save({k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in state.items() if key != "state_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -279,7 +263,8 @@ class RunFolder:
         """
         target = self.checkpoints / f"step-{state['step']:08d}"
         content = _to_bytes(tensors)
-        described = json.dumps({**state, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest()}).encode()
+        state = {**state, "tensors_sha256": hashlib.sha256(content).hexdigest()}
+        described = json.dumps({**state, "state_sha256": _digest(state)}).encode()
         if (target / "state.safetensors").is_file() and (target / "state.safetensors").read_bytes() == content:
             write_atomically(target / "state.json", described)  # a finished run, started again
         else:
@@ -291,14 +276,22 @@ class RunFolder:
             if target.exists():  # moved away whole: a process killed while it deletes must not leave half of it
                 target.rename(temporary.with_name(f".{target.name}.tmp-before-{os.getpid()}"))
             temporary.rename(target)
-            _flush_folder(self.checkpoints)
-        for old in self._checkpoint_folders()[KEPT_CHECKPOINTS:]:
+            flush_folder(self.checkpoints)
+        # later ones are damaged, or the run would have gone on from them
+        folders = self._checkpoint_folders()
+        later = [folder for folder in folders if folder.name > target.name]
+        for old in [*later, *folders[len(later) + KEPT_CHECKPOINTS :]]:
             shutil.rmtree(old, ignore_errors=True)
         for torn in self.checkpoints.glob(".step-*.tmp-*"):
             shutil.rmtree(torn, ignore_errors=True)
 
     def _checkpoint_folders(self) -> list[Path]:
         return sorted(self.checkpoints.glob("step-*"), reverse=True) if self.checkpoints.is_dir() else []
+
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint, whole or not; None where there is none."""
+        folders = self._checkpoint_folders()
+        return int(folders[0].name.removeprefix("step-")) if folders else None
 
     def read_checkpoint(self) -> tuple[Tensors, dict[str, Any], list[str]] | None:
         """Read the newest checkpoint that is whole.
@@ -322,8 +315,10 @@ class RunFolder:
             try:
                 state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
                 content = (folder / "state.safetensors").read_bytes()
-                if hashlib.sha256(content).hexdigest() != state["sha256"]:
-                    raise ValueError("its checksum does not match")
+                if _digest(state) != state["state_sha256"]:
+                    raise ValueError("the checksum of state.json does not match")
+                if hashlib.sha256(content).hexdigest() != state["tensors_sha256"]:
+                    raise ValueError("the checksum of state.safetensors does not match")
                 return load(content), state, warnings
             except (OSError, ValueError, KeyError, TypeError) as error:
                 warnings.append(f"checkpoint {folder} is damaged ({error}): going back to the one before it")

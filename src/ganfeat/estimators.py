@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,7 +34,7 @@ USUAL_EPOCHS = 25
 LEAST_STEPS = 3000
 
 
-class _GANEstimator(TransformerMixin, BaseEstimator):
+class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
     """What all estimators share; subclasses say their parameters and build their objective.
 
     ``network`` names the tapped network of the objective whose layers are the features.
@@ -65,7 +65,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             array = array[..., None] if array.ndim == 3 else array
             if len(array) == 0:
                 raise InputError("there are 0 images: at least 2 are needed")
-            if array.dtype != np.uint8 and not np.isfinite(array).all():
+            if not arrays.all_finite(array):
                 raise InputError("images have NaN or infinite pixels: remove or replace them first")
             shape = array.shape[1:] if reset else self.image_shape_
         images = arrays.as_images(array, shape)
@@ -74,9 +74,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             self.n_features_in_ = int(np.prod(shape))
             self.scaling_ = Scaling.learn(images)
             self._integer = images.dtype == np.uint8
-        if images.dtype == np.uint8 and self._integer:
-            return images
-        return self.scaling_.to_networks(images)
+        if not reset and (images.dtype == np.uint8) != self._integer:
+            fitted = (
+                "uint8 images, 0..255" if self._integer else f"values {self.scaling_.low:g}..{self.scaling_.high:g}"
+            )
+            raise InputError(f"the model was fitted on {fitted}, and these are {images.dtype}: give it the same kind")
+        return images if self._integer else self.scaling_.to_networks(images)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """``layer:stage[channel,row,column]`` for every feature.
@@ -132,7 +135,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
     ) -> Iterator[history.Record]:
         """Fit, step by step: yields the records of :meth:`ganfeat.training.Trainer.run`.
 
-        The model is fitted when the iterator ends; :meth:`request_stop` ends it early, with a checkpoint.
+        The model is fitted when the iterator ends, so end it early with :meth:`request_stop`, which also writes a
+        checkpoint; an iterator that is dropped leaves the estimator as it was.
 
         Parameters
         ----------
@@ -149,7 +153,11 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         """
         images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
         folder = RunFolder(run) if run is not None else None
-        before = self._before() if self.warm_start and folder is None else None
+        if self.warm_start and folder is not None:
+            raise InputError(
+                "warm_start goes on with the model in memory, run= with the one in the folder: use one of them"
+            )
+        before = self._before() if self.warm_start else None
         seed = self._seed(folder)
         settings = self._loop_settings(len(images), seed, log_every, checkpoint_seconds, sheets)
         self._check_network()
@@ -163,7 +171,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
             "n": len(images),
             "fingerprint": arrays.fingerprint(images),
         }
-        if folder.exists and self.device_.type == "cpu":
+        if folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
             keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
@@ -366,6 +374,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         if kept is None:
             tensors = trainer.trained()
             kept = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
+            assert kept, f"taps() must be named like the attributes that hold them, {self.network!r} is not"
             if folder is not None:
                 folder.write_untrained(kept)
         self._untrained: Tensors | None = kept
@@ -392,6 +401,9 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
     def extractor(self, **changes: Any) -> FeatureExtractor:
         """The feature extractor that :meth:`transform` uses, ready; or one with other settings.
 
+        It takes what networks take: ``uint8`` images, or floats in [-1, 1]. With ``bn="recalibrate"`` it must
+        be fitted on images first.
+
         Parameters
         ----------
         **changes
@@ -415,7 +427,6 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         if wanted["bn"] == "recalibrate":
             return extractor  # the caller fits it on images
         extractor.fit(np.zeros((2, *self.image_shape_), np.uint8))
-        extractor.scaling_ = Scaling(-1.0, 1.0)  # rows that are not uint8 arrive in the networks' range
         if not changes:
             self._extractor = extractor
         return extractor
@@ -450,7 +461,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "objective_")
         z = np.array(z, np.float32)  # a copy: it may be read-only, or a view backwards
-        n_components = self.objective_.draw_latents(1, torch.Generator()).shape[1]
+        n_components = int(self.n_components)
         if z.ndim != 2 or z.shape[1] != n_components:
             raise InputError(f"z must be (n, {n_components}), not {z.shape}")
         if not np.isfinite(z).all():
@@ -543,7 +554,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator):
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
         model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
-        model.finished_ = last["step"] >= last["total_steps"]
+        newest = folder.newest_step()
+        model.finished_ = (last["step"] if newest is None else newest) >= last["total_steps"]
         return model
 
 
@@ -559,8 +571,9 @@ def _plain(value: Any) -> Any:
 class DCGAN(_GANEstimator):
     """Deep convolutional GAN; its discriminator's layers are the features.
 
-    The defaults are the paper's, and its released code's where the paper is silent. Where D tells all real images from
-    generated ones early (its logits drift apart), as on a few thousand digits, ``augment=("affine",)``,
+    The defaults are the paper's, and mostly its released code's where the paper is silent (:mod:`ganfeat.nets.dcgan`
+    and :mod:`ganfeat.objectives.gan` name the differences). Where D tells all real images from generated ones
+    early (its logits drift apart), as on a few thousand digits, ``augment=("affine",)``,
     ``batch_size=64`` and ``learning_rate=6e-4`` gave better features; see docs/log.md.
 
     Parameters

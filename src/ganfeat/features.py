@@ -22,10 +22,11 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.nn import functional as F
 
-from ganfeat.arrays import ImageShape, Scaling, as_images, resolve_image_shape
+from ganfeat.arrays import ImageShape, all_finite, as_images, resolve_image_shape
 from ganfeat.config import require, suggest
 from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
+from ganfeat.files import replacing
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
 from ganfeat.tracing import STAGES, Block, explained, trace, watch
 
@@ -103,7 +104,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ``recalibrate``: ``fit`` estimates the batch-norm statistics on its images, as the plain mean over
         evenly spaced batches of 128 (the DCGAN authors' way). ``eval``: the running statistics stored in the network.
     value_range : (float, float)
-        What the network expects black and white to be.
+        What the network expects black and white, 0 and 255, to be. Floats pass unchanged.
     image_shape : (height, width, channels), optional
         Shape of the images when rows are given.
     batch_size : int
@@ -226,22 +227,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             array = array[..., None]
         if array.ndim != 4 or len(array) == 0:
             raise InputError(f"images must be (n, height, width, channels) with n > 0, not {array.shape}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype != np.uint8 and array.dtype.kind != "f":
+            raise InputError(
+                f"images are {array.dtype}: give uint8 (0..255), or floats that are already as the network wants them"
+            )
+        if not all_finite(array):
             raise InputError("images have NaN or infinite pixels: remove or replace them first")
         if fitting:
             self.image_shape_: ImageShape = (array.shape[1], array.shape[2], array.shape[3])
-            self.scaling_ = Scaling.learn(array)
         return as_images(array, self.image_shape_)
 
     def _batch(self, images: NDArray[Any]) -> torch.Tensor:
-        low, high = self.value_range
-        if images.dtype == np.uint8:
-            x_NHWC = torch.from_numpy(np.array(images)).to(self.device_).float().div_(127.5).sub_(1)
-        else:
-            x_NHWC = torch.from_numpy(self.scaling_.to_networks(images)).to(self.device_)
-        if (low, high) != (-1.0, 1.0):
-            x_NHWC = (x_NHWC + 1) * ((high - low) / 2) + low
-        return x_NHWC.permute(0, 3, 1, 2)
+        x_NHWC = torch.from_numpy(np.array(images)).to(self.device_)
+        if x_NHWC.dtype == torch.uint8:
+            low, high = self.value_range
+            x_NHWC = x_NHWC.float().div_(127.5).sub_(1)
+            if (low, high) != (-1.0, 1.0):
+                x_NHWC = (x_NHWC + 1) * ((high - low) / 2) + low
+        return x_NHWC.float().permute(0, 3, 1, 2)
 
     # ------------------------------------------------------------------ taps
 
@@ -417,8 +420,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self._ready(X)
         images = self._images(X)
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with replacing(path) as temporary:
             rows = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=self.dtype, shape=(len(images), self.n_features_out_)
             )
@@ -430,9 +432,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                     progress(start, len(images))
             rows.flush()
             del rows
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return np.load(path, mmap_mode="r")
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ganfeat.files import replacing
+
 Record = dict[str, Any]
 
 
@@ -39,6 +41,5 @@ def rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [r for r in read(path) if r["step"] <= step]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")

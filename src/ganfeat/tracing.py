@@ -148,8 +148,7 @@ class Watch(TorchFunctionMode):
     ----------
     see : callable(block_index, stage, tensor)
         Called with the output of every stage, at once: an in-place activation may overwrite it later.
-    until : int, optional
-        Stop the run after this many calls of ``see``.
+        If it gives True, the run ends there.
     """
 
     def __init__(self, see: Callable[[int, str, torch.Tensor], bool]) -> None:

@@ -11,13 +11,12 @@ import copy
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ganfeat import history
 from ganfeat.arrays import to_uint8
@@ -25,6 +24,7 @@ from ganfeat.checkpoint import RunFolder, Tensors
 from ganfeat.config import require
 from ganfeat.device import autocast, keep_threads, repeatable
 from ganfeat.errors import InputError, RunError
+from ganfeat.files import replacing
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
 from ganfeat.objectives.base import Objective, Player
@@ -168,7 +168,9 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.sheet_z = objective.draw_latents(SHEET, torch.Generator(device).manual_seed(settings.seed + 1))
         self.step = 0
+        self.updates = 0  # of the average
         self._stop = False
+        self._trained: tuple[tuple[int, int], Tensors] | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
 
@@ -222,7 +224,8 @@ class Trainer:
     def _update_average(self) -> None:
         assert self.average is not None
         sampler = self.objective.sampler()
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        decay = min(self.settings.ema, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
         torch._foreach_lerp_(list(self.average.parameters()), list(sampler.parameters()), 1 - decay)
         for mine, theirs in zip(self.average.buffers(), sampler.buffers(), strict=True):
             mine.copy_(theirs)
@@ -254,9 +257,18 @@ class Trainer:
         """
         resumed = self.resume(folder) if folder is not None else False
         board = _Board(folder, self.step) if folder is not None and tensorboard else None
+        try:
+            if folder is not None and not resumed:
+                self._write_sheet(folder, board)
+            yield from self._loop(folder, board)
+        finally:
+            if board is not None:
+                board.close()
+        if folder is not None:
+            self.save(folder, final=self.step >= self.total_steps)
+
+    def _loop(self, folder: RunFolder | None, board: _Board | None) -> Iterator[Record]:
         start = saved = logged = time.perf_counter()
-        if folder is not None and not resumed:
-            self._write_sheet(folder, board)
         while self.step < self.total_steps and not self._stop:
             with repeatable(self.device):
                 self.play()
@@ -275,12 +287,8 @@ class Trainer:
                 if self._sheet_is_due():
                     self._write_sheet(folder, board)
                 if time.perf_counter() - saved > self.settings.checkpoint_seconds and not finished:
-                    self.save(folder)
+                    self.save(folder, final=False)
                     saved = time.perf_counter()
-        if folder is not None:
-            self.save(folder, final=self.step >= self.total_steps)
-        if board is not None:
-            board.close()
 
     def _record(self, seconds: float, since: float, folder: RunFolder | None) -> Record:
         means = {k: float(v) / self._summed for k, v in self._sums.items()}
@@ -340,8 +348,8 @@ class Trainer:
         sheet = tile(self.sheet())
         folder.samples.mkdir(exist_ok=True)
         target = folder.samples / f"step-{self.step:08d}.png"
-        write_png(target.with_suffix(".tmp"), sheet)
-        target.with_suffix(".tmp").replace(target)
+        with replacing(target) as temporary:
+            write_png(temporary, sheet)
         if board is not None:
             board.add_sheet(sheet, self.step)
 
@@ -350,8 +358,15 @@ class Trainer:
     def trained(self, recalibration_batches: int = RECALIBRATION_BATCHES) -> Tensors:
         """Weights for use: batch norms re-estimated, the sampler's averaged. Training is not touched.
 
-        D's statistics come from real images only, G's from z; see :mod:`ganfeat.nets.batchnorm`.
+        D's statistics come from real images only, G's from z; see :mod:`ganfeat.nets.batchnorm`. The last
+        result is kept, so that it costs nothing to ask again at the same step.
         """
+        asked = (self.step, recalibration_batches)
+        if self._trained is None or self._trained[0] != asked:
+            self._trained = (asked, self._make_trained(recalibration_batches))
+        return self._trained[1]
+
+    def _make_trained(self, recalibration_batches: int) -> Tensors:
         model = copy.deepcopy(self.objective)
         if self.average is not None:
             model.sampler().load_state_dict(self.average.state_dict())
@@ -366,7 +381,8 @@ class Trainer:
                     (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),
                 )
             if batch_norms(model.sampler()):
-                recalibrate(model.sampler(), (model.draw_latents(size, generator) for _ in range(batches)))
+                latents = range(max(batches, RECALIBRATION_BATCHES_AT_CHECKPOINTS))
+                recalibrate(model.sampler(), (model.draw_latents(size, generator) for _ in latents))
         return dict(model.state_dict())
 
     def save(self, folder: RunFolder, *, final: bool = True) -> None:
@@ -379,9 +395,10 @@ class Trainer:
         """
         size = float(_norm(list(self.objective.parameters())))
         self._guard({"the size of the weights": size}, folder)
+        # the weights first: whoever sees the last checkpoint finds the weights of that step
+        folder.write_model(self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS))
         tensors, state = self.state()
         folder.write_checkpoint(tensors, state)
-        folder.write_model(self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS))
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """The exact state: weights, optimisers, average, random generator, position, open means."""
@@ -396,16 +413,15 @@ class Trainer:
         return tensors, {
             "step": self.step,
             "summed": self._summed,
+            "updates": self.updates,
             "threads": torch.get_num_threads(),
-            "settings": asdict(self.settings),
-            "players": list(self.optimisers),
         }
 
     def load(self, tensors: Tensors, state: dict[str, Any]) -> None:
         """Put the state of :meth:`state` back."""
-        _restore(self.objective, _under(tensors, "objective/"))
+        self.objective.load_state_dict(_under(tensors, "objective/"))
         if self.average is not None:
-            _restore(self.average, _under(tensors, "average/"))
+            self.average.load_state_dict(_under(tensors, "average/"))
         for player in self.players:
             parameters = player.parameters()
             entries: dict[int, dict[str, torch.Tensor]] = {}
@@ -418,7 +434,7 @@ class Trainer:
             optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
         self.generator.set_state(tensors["generator"])
         self._sums = {k: v.to(self.device) for k, v in _under(tensors, "sum/").items()}
-        self.step, self._summed = int(state["step"]), int(state["summed"])
+        self.step, self._summed, self.updates = int(state["step"]), int(state["summed"]), int(state["updates"])
 
     def resume(self, folder: RunFolder) -> bool:
         """Continue from the folder's newest whole checkpoint; return whether there was one.
@@ -451,10 +467,6 @@ def _norm(tensors: list[torch.Tensor | None]) -> torch.Tensor:
 
 def _under(tensors: Tensors, prefix: str) -> Tensors:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _restore(network: nn.Module, tensors: Tensors) -> None:
-    network.load_state_dict(tensors, strict=True)
 
 
 class _Board:

@@ -138,16 +138,6 @@ def test_one_z_an_image_from_the_prior():
     assert draw.z_ND.abs().max() > 1  # the normal one
 
 
-def test_its_settings_rebuild_it():
-    gan = GAN((8, 8, 3), n_components=5, width=4, kernel_size=3, prior="normal", augment=("flip",))
-    again = GAN((8, 8, 3), **gan.settings())
-    assert again.settings() == gan.settings()
-    again.load_state_dict(gan.state_dict())
-    assert again.augment.names == ("flip",)
-    assert again.taps()["discriminator"] is again.discriminator
-    assert again.sampler() is again.generator
-
-
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="prior='cauchy'"):
         GAN((8, 8, 1), prior="cauchy")

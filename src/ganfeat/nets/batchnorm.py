@@ -1,7 +1,7 @@
 """Batch norm between training and use: re-estimated statistics instead of running averages.
 
 While D trains, its running averages mix real and generated batches and lag behind the weights. The DCGAN
-authors therefore estimate them anew on the target set, as the plain mean over batches of 128, and freeze
+authors therefore estimate them anew on the target set, as the plain mean over batches (of 128), and freeze
 them: a feature must never depend on what else is in its batch.
 """
 

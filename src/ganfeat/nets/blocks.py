@@ -86,7 +86,7 @@ def check_kernel_size(kernel_size: int) -> None:
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Weights N(0, 0.02), batch-norm gains N(1, 0.02), biases 0 (DCGAN, section 4), in place.
+    """Weights N(0, 0.02) (DCGAN, section 4), batch-norm gains N(1, 0.02) (its code), biases 0, in place.
 
     ``generator`` is a CPU generator: the same seed gives the same network on every device.
     """

@@ -3,7 +3,9 @@
 Section 3's rules: strided convolutions instead of pooling, no hidden fully connected layer, batch norm
 everywhere but at G's output and D's input, ReLU in G with tanh at its end, LeakyReLU(0.2) in D. The
 details that the paper leaves open follow the authors' released code: 5 x 5 kernels, no convolution
-biases, and batch norm of G's projection per unit, before it is reshaped to maps.
+biases, and batch norm of G's projection per unit, before it is reshaped to maps. Batch norm's epsilon is PyTorch's
+1e-5 (the code's is 1e-8, which blows up a map that never varies). At 64 x 64, the paper's G begins with 1024 maps:
+``width=128``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what a discriminator sees (Zhao et al. 2020, "DiffAugment").
+"""Differentiable augmentation of what a discriminator sees (after Zhao et al. 2020, "DiffAugment").
 
 Real and generated images pass the same random transforms, so that D cannot memorise a small training
 set and G is not pushed to draw the transforms. All take and give ``(N, C, H, W)`` in [-1, 1]; pixels
@@ -28,7 +28,7 @@ def _warp(x_NCHW: torch.Tensor, theta_N23: torch.Tensor) -> torch.Tensor:
 
 
 def translate(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Shift by whole pixels, up to an eighth of each side (DiffAugment's translation)."""
+    """Shift by whole pixels, up to an eighth of each side (after DiffAugment's translation)."""
     n, _, height, width = x_NCHW.shape
     device = x_NCHW.device
 

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -68,7 +67,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def taps(self) -> dict[str, nn.Module]:
-        """Networks that take images ``(N, C, H, W)`` in [-1, 1] and whose layers can be features."""
+        """Networks that take images ``(N, C, H, W)`` in [-1, 1] and whose layers can be features.
+
+        By the names of the attributes that hold them.
+        """
 
     @abstractmethod
     def sampler(self) -> nn.Module:
@@ -77,7 +79,3 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """``float32 (n, n_components)`` from the prior."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments (JSON values) that rebuild an objective of this shape."""

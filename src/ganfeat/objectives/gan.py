@@ -2,14 +2,14 @@
 
 min_G max_D  E_x log D(x) + E_z log(1 - D(G(z))), G with the non-saturating loss.
 
-With ``augment``, D sees transformed images only, real and generated alike (Zhao et al. 2020,
+D and G are both updated on every mini-batch, with the same z; the authors' code updates them on alternate ones.
+With ``augment``, D sees transformed images only, real and generated alike (after Zhao et al. 2020,
 arXiv:2006.10738).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -49,22 +49,11 @@ class GAN(Objective):
         augment: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._settings = {
-            "n_components": n_components,
-            "width": width,
-            "kernel_size": kernel_size,
-            "prior": prior,
-            "augment": list(augment),
-        }
         self.n_components = n_components
         self.prior = get_prior(prior)
         self.augment = Augment(augment)
         self.generator = Generator(image_shape, n_components, width, kernel_size)
         self.discriminator = Discriminator(image_shape, width, kernel_size)
-
-    def settings(self) -> dict[str, Any]:
-        """See :class:`~ganfeat.objectives.base.Objective`."""
-        return dict(self._settings)
 
     def players(self) -> tuple[Player, ...]:
         """D, then G against the D just updated, on the same z."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfeat.errors import MissingExtraError
+from ganfeat.files import replacing
 from ganfeat.pictures import tile
 from ganfeat.report.tables import method_name
 
@@ -65,12 +65,8 @@ def draw_overview(
     panels[1].set_title("held-out images in feature space (t-SNE)", fontsize=11)
     for panel in panels:
         panel.set_axis_off()
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -10,6 +10,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from ganfeat.files import replacing
+
 # The page may run its own inline script and style and show its own data URIs; it may fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _ANCHOR = re.compile(r"[a-z][a-z0-9-]*")
@@ -76,16 +78,8 @@ def write_page(
     # A file name that is not UTF-8 reaches us with lone surrogates; it must not cost us the report.
     content = _page(title, subtitle, list(sections), footer).encode("utf-8", errors="backslashreplace")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 
