@@ -5,9 +5,9 @@
 The plain loop is what a person writes after the PyTorch DCGAN example: the same networks, float32, NCHW,
 ``torch.optim.Adam``, one update of D (real and generated as separate batches) and one of G a mini-batch, on
 32 x 32 x 3 images in batches of 128. Like most people's, it lets G's update compute D's weight gradients too, which
-nobody uses; ours does not, which is part of the gain. The share of GEMM is the step's floating-point operations (convolutions and
-matrix products, counted by ``torch.utils.flop_counter``) per second over those of a 2048 x 2048 matrix product
-in the precision that the step uses, measured in between.
+nobody uses; ours does not, which is part of the gain. The share of GEMM is our step's floating-point operations
+(convolutions and matrix products, counted by ``torch.utils.flop_counter``) per second over those of a 2048 x 2048
+matrix product in the precision that the step uses, measured in between.
 """
 
 from __future__ import annotations

@@ -381,3 +381,22 @@ def test_killed_at_any_file_operation_a_whole_checkpoint_is_left(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 30  # so many moments were tried
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_good_one(folder):
+    """After a resume from step 1, the damaged step 9 is gone once a whole checkpoint has been written."""
+    for step in (1, 9):
+        folder.write_checkpoint({"w": torch.full((2,), float(step))}, {"step": step})
+    (folder.checkpoints / "step-00000009" / "state.safetensors").write_bytes(b"damaged")
+    folder.write_checkpoint({"w": torch.full((2,), 3.0)}, {"step": 3})
+    assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["step-00000001", "step-00000003"]
+    assert folder.newest_step() == 3
+
+
+def test_a_changed_state_is_noticed_too(folder):
+    folder.write_checkpoint({"w": torch.ones(2)}, {"step": 1})
+    folder.write_checkpoint({"w": torch.ones(2)}, {"step": 2, "summed": 4})
+    path = folder.checkpoints / "step-00000002" / "state.json"
+    path.write_text(path.read_text().replace('"summed": 4', '"summed": 5'))
+    _, state, warnings = folder.read_checkpoint()
+    assert state["step"] == 1 and "state.json does not match" in warnings[0]

@@ -538,3 +538,38 @@ def test_a_damaged_folder_is_an_error_with_a_reason(damage, fitted, tmp_path):
     break_it(folder)
     with pytest.raises(InputError, match=message):
         load(folder)
+
+
+def test_few_labels_on_frozen_features_leave_the_model_alone():
+    """The README's line: a pipeline on ``extractor()`` does not train the GAN anew, as one on the GAN itself would."""
+    gan = small().fit(IMAGES)
+    before = gan.transform(IMAGES)
+    labels = np.arange(len(IMAGES)) % 2
+    pipeline = make_pipeline(gan.extractor(), LinearSVM(C="cv")).fit(IMAGES, labels)
+    assert np.array_equal(gan.transform(IMAGES), before)
+    assert np.array_equal(pipeline[:-1].transform(IMAGES), before)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given"), [(IMAGES, IMAGES / 255.0), (IMAGES / 255.0, IMAGES), (IMAGES, IMAGES.astype(int))]
+)
+def test_other_numbers_than_those_fitted_on_are_refused(fitted, given):
+    """Silently taking 0..1 for 0..255 gives grey images, whose features mean nothing."""
+    with pytest.raises(InputError, match="give it the same kind"):
+        small().fit(fitted).transform(given)
+
+
+def test_channels_first_and_paths_are_refused():
+    with pytest.raises(InputError, match=r"transpose\(0, 2, 3, 1\)"):
+        small().fit(np.zeros((4, 3, 16, 16), np.uint8))
+    with pytest.raises(InputError, match=r"load_images\('photos/'\)"):
+        small().fit("photos/")
+
+
+def test_wrong_parameters_are_told_before_any_image_is_read():
+    for wrong in ({"width": 0}, {"device": "tpu"}, {"augment": ("spin",)}, {"beta1": 2}, {"random_state": -1}):
+        with pytest.raises(InputError):
+            small(**wrong).check_parameters()
+    model = small().fit(IMAGES)
+    model.check_parameters()
+    assert model.transform(IMAGES[:2]).shape[0] == 2

@@ -555,3 +555,18 @@ def test_a_training_on_a_gpu_can_be_stopped_and_goes_on(tmp_path):
             if stop:
                 trainer.request_stop()
     assert steps_of(run) == [2, 4, 6, 8, 10, 12]
+
+
+def test_the_average_survives_the_end_of_an_epoch():
+    """Decay (1 + t) / (10 + t) counts updates of the average, over every continuation, not steps of this one."""
+    trainer = new_trainer(ema=0.999)
+    for _ in range(30):
+        trainer.play()
+    tensors, state = trainer.state()
+    again = new_trainer(ema=0.999)
+    again.load(tensors, {**state, "step": 0})
+    before = [p.clone() for p in again.average.parameters()]
+    again.play()
+    decay = 31 / 40
+    for old, new, now in zip(before, again.average.parameters(), again.objective.sampler().parameters(), strict=True):
+        torch.testing.assert_close(new, decay * old + (1 - decay) * now, rtol=1e-4, atol=1e-6)

@@ -155,13 +155,13 @@ class RunFolder:
             If the folder holds a run with other settings (the message lists them), or other files.
         """
         config = json.loads(json.dumps({**config, "format": FORMAT}))
-        self._refuse_foreign()
+        self.refuse_foreign()
         if self.exists:
             before = self.config()
             lines = [line for line in differences(before, config) if not line.startswith(CONTINUABLE)]
             if lines:
                 raise InputError(
-                    f"{self.path} holds a run with other settings:\n  "
+                    f"{self.path} holds a run with other settings (the run's -> yours):\n  "
                     + "\n  ".join(lines)
                     + "\nGive those settings to continue it, or another --out to start anew."
                 )
@@ -173,7 +173,7 @@ class RunFolder:
         self.write_json("config.json", config)
         return False
 
-    def _refuse_foreign(self) -> None:
+    def refuse_foreign(self) -> None:
         """Raise InputError, before anything is written, where the path is taken by something else."""
         if self.exists:
             self.config()
@@ -199,7 +199,7 @@ class RunFolder:
         InputError
             If another process is training into this folder, or it is no run folder.
         """
-        self._refuse_foreign()
+        self.refuse_foreign()
         try:
             import fcntl
         except ImportError:  # Windows
@@ -320,11 +320,11 @@ class RunFolder:
                 if hashlib.sha256(content).hexdigest() != state["tensors_sha256"]:
                     raise ValueError("the checksum of state.safetensors does not match")
                 return load(content), state, warnings
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 warnings.append(f"checkpoint {folder} is damaged ({error}): going back to the one before it")
         if folders:
             raise RunError(
-                f"all checkpoints of {self.path} are damaged: " + "; ".join(warnings) + ". "
+                f"all checkpoints of {self.path} are damaged. "
                 f"Remove the folder {self.checkpoints} to start this run from its beginning"
             )
         return None

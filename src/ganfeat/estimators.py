@@ -56,6 +56,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
 
     def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:
         """Images ``(n, h, w, c)``: ``uint8``, or ``float32`` in the networks' [-1, 1]."""
+        if isinstance(X, str | Path):
+            raise InputError(f"X is a path: read the images first, load_images({str(X)!r})")
         array = getattr(X, "images", X)
         if getattr(array, "ndim", 0) not in (3, 4):
             array = validate_data(self, array, reset=reset, dtype="numeric", ensure_min_samples=1)
@@ -65,6 +67,11 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             array = array[..., None] if array.ndim == 3 else array
             if len(array) == 0:
                 raise InputError("there are 0 images: at least 2 are needed")
+            if array.shape[1] in (1, 3, 4) and array.shape[2] == array.shape[3] > 4:
+                raise InputError(
+                    f"images {array.shape} look like channels first: give (n, height, width, channels), "
+                    "images.transpose(0, 2, 3, 1)"
+                )
             if not arrays.all_finite(array):
                 raise InputError("images have NaN or infinite pixels: remove or replace them first")
             shape = array.shape[1:] if reset else self.image_shape_
@@ -173,11 +180,27 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         }
         if folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
             keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
+        self._data = data
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
             folder.open(config)
             write_atomically(folder.path / "README.md", _card(config).encode())
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
+
+    def check_parameters(self) -> None:
+        """Refuse wrong parameters before anything else is done, as :meth:`fit` would after reading the images.
+
+        Raises
+        ------
+        InputError
+            The message names the parameter and what it may be.
+        """
+        model = clone(self)
+        model.image_shape_ = (32, 32, 3)  # any: what depends on the images' own is refused when they are known
+        with torch.device("meta"):
+            model._objective(model.image_shape_)
+        model._seed(None)
+        model._loop_settings(2, 0, 10, 60.0, 0)
 
     def random_init(self, X: Any = None, random_state: int | None = None) -> Self:
         """The same network before any training: the baseline to beat.
@@ -525,7 +548,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "objective_")
         folder = RunFolder(path)
-        config = self._config(self._drawn_seed, self.precision_, {})
+        config = self._config(self._drawn_seed, self.precision_, getattr(self, "_data", {}))
         folder.open(config)
         folder.write_model(dict(self.objective_.state_dict()))
         if self._untrained is not None:
@@ -550,6 +573,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         model.device_ = resolve_device(device)
         model.history_ = history.read(folder.history)
         model._untrained = folder.read_untrained()
+        model._data = config["data"]
         precision = model._resolved_precision()
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}

@@ -96,7 +96,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or
         the name of any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
     at : {"activation", "norm", "conv"}
-        Stage of the taps that do not say their own. A block without that stage gives the last one before it.
+        Stage of the taps that do not say their own. There, a block without that stage gives the last one before.
     pool : int or None
         Side of the grid that maps are pooled to; smaller maps stay as they are. None keeps every pixel.
     pooling : {"max", "avg"}
@@ -205,6 +205,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def _check_parameters(self) -> None:
+        if not isinstance(self.network, nn.Module):
+            raise InputError(f"network is a {type(self.network).__name__}: it must be a torch.nn.Module")
+        if not all(isinstance(t, str | int) for t in self._asked()):
+            raise InputError(f"taps={self.taps!r} must be 'all', or indices and names of layers")
+        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
+            raise InputError(f"value_range={self.value_range!r} must be (black, white), e.g. (-1, 1) or (0, 1)")
         choices = {
             "at": STAGES,
             "pooling": POOLS,
@@ -249,9 +255,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------------ taps
 
     def _asked(self) -> list[str | int]:
-        if isinstance(self.taps, str | int):
-            return [self.taps]
-        return list(self.taps)
+        return list(self.taps) if isinstance(self.taps, Sequence) and not isinstance(self.taps, str) else [self.taps]  # type: ignore[list-item]
 
     def _needs_blocks(self) -> bool:
         modules = dict(self.network_.named_modules())
@@ -265,21 +269,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         taps: list[Tap] = []
         for item in asked:
             name, _, stage = str(item).partition(":")
-            stage = stage or self.at
-            if stage not in STAGES:
+            if stage and stage not in STAGES:
                 raise InputError(f"tap {item!r} asks for {stage!r}: a layer has {', '.join(STAGES)}")
             taps += self._resolve(item, name, stage)
         return list(dict.fromkeys(taps))
 
     def _resolve(self, item: str | int, name: str, stage: str) -> list[Tap]:
         if name == "all":
-            return [self._tap(block, stage) for block in self.blocks_]
+            return [self._tap(block, stage or self.at) for block in self.blocks_]
         try:
             index = int(name)
         except ValueError:
             block = next((b for b in self.blocks_ if b.name == name), None)
             if block is not None:
-                return [self._tap(block, stage)]
+                return [self._exact_tap(item, block, stage)]
             if item in dict(self.network_.named_modules()):
                 return [Tap(str(item), module=str(item))]
             known = [b.name for b in self.blocks_]
@@ -292,7 +295,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 f"tap {item!r} is out of range: the network has {len(self.blocks_)} conv layers, "
                 f"0 to {len(self.blocks_) - 1} (or -{len(self.blocks_)} to -1)"
             )
-        return [self._tap(self.blocks_[index], stage)]
+        return [self._exact_tap(item, self.blocks_[index], stage)]
+
+    def _exact_tap(self, item: str | int, block: Block, stage: str) -> Tap:
+        if stage and stage not in block.stages:
+            raise InputError(f"tap {item!r}: layer {block.name!r} has no {stage}, it has {', '.join(block.stages)}")
+        return self._tap(block, stage or self.at)
 
     def _tap(self, block: Block, stage: str) -> Tap:
         stage = block.resolve(stage)

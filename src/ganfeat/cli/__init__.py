@@ -13,7 +13,7 @@ import ganfeat
 from ganfeat.errors import InputError, RunError
 
 VERBS = {
-    "demo": "The whole way on real digits: train, extract, probe, report. Takes about two minutes.",
+    "demo": "The whole way on real digits: train, extract, probe, report. About two and a half minutes after installing.",
     "train": "Learn from images without labels, into a run folder.",
     "extract": "Turn images into features with a trained network.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",
@@ -22,11 +22,11 @@ VERBS = {
 
 
 def strictly(kind: Any, tokens: Sequence[Token]) -> Any:
-    """Convert an option; 1.5 is no whole number, not one to be rounded."""
+    """Convert an option; 1.5 is not a whole number, and not one to be rounded."""
     if int in (kind, *get_args(kind)) and float not in get_args(kind):
         for token in tokens:
             if not token.value.lstrip("+-").isdecimal():
-                raise ValueError(f"{token.value!r} is no whole number")
+                raise ValueError(f"{token.value!r} is not a whole number")
     return convert(kind, tokens)
 
 
@@ -86,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror}: {error.filename}", 2)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
         return _fail(f"out of memory ({error}): lower --batch-size, --width or --size", 1)
     return status if isinstance(status, int) else 0
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json as json_module
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,14 +61,21 @@ def extract(
         Parameter(help="Keep the decoded images in this .npy memory map, for sets larger than memory."),
     ] = None,
     device: Device = "auto",
-    seed: Annotated[int | None, Parameter(help="Of the untrained network's weights. [default: the run's]")] = None,
+    seed: Annotated[
+        int | None,
+        Parameter(
+            help="Of another untrained network's weights; needs `--bn recalibrate`. [default: the run's own network, "
+            "as it was before its training]"
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Turn images into features with a trained network.
 
     Writes F.npy (images x features, float32, streamed in constant memory), F.labels.npy where the images have labels,
-    and F.json, which says how they were made.
+    and, last, F.json, which says how they were made. Stopped before, it leaves what was there; without F.json, `probe`
+    uses nothing that lies beside F.npy.
 
     Example: `ganfeat extract runs/photos photos/ --out features.npy`.
 
@@ -77,12 +88,20 @@ def extract(
     """
     screen = Screen(json, quiet)
     files = _files(out, data)
+
+    from ganfeat.errors import InputError
+
+    if seed is not None and bn != "recalibrate":
+        raise InputError(
+            f"--seed {seed} asks for an untrained network without batch-norm statistics: it needs --bn recalibrate "
+            "--recalibrate-on TRAINING-IMAGES; or leave --seed out: the run keeps its own untrained network"
+        )
     screen.start()
 
     import numpy as np
 
+    from ganfeat.checkpoint import write_array
     from ganfeat.data import load_images
-    from ganfeat.errors import InputError
     from ganfeat.estimators import load
 
     gan = load(run, device=device)
@@ -109,42 +128,43 @@ def extract(
             f"{data} has no labels, but {files['labels']} exists from before and would not belong to the "
             "new features: remove it, or choose another --out"
         )
-    with screen.stage("extracting", len(images)) as update:
-        rows = extractor.transform_to(out, images, progress=update)
-    card = {
-        "run": str(run),
-        "data": images.source,
-        "images": len(images),
-        "features": int(rows.shape[1]),
-        "dtype": dtype,
-        "method": gan.method,
-        "taps": [tap.name for tap in extractor.taps_],
-        "pool": pool,
-        "pooling": pooling,
-        "batch norm": bn,
-        "image_shape": list(gan.image_shape_),
-        "fingerprint": images.fingerprint(),
-        "skipped": [{"source": s.source, "reason": s.reason} for s in images.skipped],
-        "classes": list(images.classes) if images.classes else None,
-    }
-    from ganfeat.checkpoint import write_array, write_atomically
-
-    if images.labels is not None:
-        write_array(files["labels"], np.asarray(images.labels))
-    if baselines:
-        write_array(files["pixels"], images.images.reshape(len(images), -1))
-        with screen.stage("untrained network", len(images)) as update:
-            untrained = gan.random_init() if seed is None else gan.random_init(images, random_state=seed)
-            baseline = untrained.extractor(**wanted)
-            if calibration is not None:
-                baseline.fit(calibration)
-            baseline.transform_to(files["random_init"], images, progress=update)
-    else:
-        for name in ("pixels", "random_init"):
-            files[name].unlink(missing_ok=True)
-    import json as json_module
-
-    write_atomically(files["card"], (json_module.dumps(card, indent=2) + "\n").encode())
+    with _staged(out, files) as staged:
+        with screen.stage("extracting", len(images)) as update:
+            columns = int(extractor.transform_to(staged["features"], images, progress=update).shape[1])
+        rows = {"features": len(images)}
+        if images.labels is not None:
+            write_array(staged["labels"], np.asarray(images.labels))
+            rows["labels"] = len(images.labels)
+        if baselines:
+            write_array(staged["pixels"], images.images.reshape(len(images), -1))
+            with screen.stage("untrained network", len(images)) as update:
+                untrained = gan.random_init() if seed is None else gan.random_init(calibration, random_state=seed)
+                baseline = untrained.extractor(**wanted)
+                if calibration is not None:
+                    baseline.fit(calibration)
+                baseline.transform_to(staged["random_init"], images, progress=update)
+            rows |= {"pixels": len(images), "random_init": len(images)}
+        card = {
+            "run": str(run),
+            "network": f"{gan.method} {gan.network}, width {gan.width}, {gan.n_iter_} epochs",
+            "data": images.source,
+            "images": len(images),
+            "features": columns,
+            "dtype": dtype,
+            "method": gan.method,
+            "taps": [tap.name for tap in extractor.taps_],
+            "pool": pool,
+            "pooling": pooling,
+            "batch norm": bn,
+            "recalibrated on": calibration.source if calibration is not None else None,
+            "untrained network": None if not baselines else "the run's own" if seed is None else f"seed {seed}",
+            "image_shape": list(gan.image_shape_),
+            "fingerprint": images.fingerprint(),
+            "rows": rows,
+            "skipped": [{"source": s.source, "reason": s.reason} for s in images.skipped],
+            "classes": list(images.classes) if images.classes else None,
+        }
+        staged["card"].write_text(json_module.dumps(card, indent=2) + "\n", encoding="utf-8")
     screen.result({**card, "out": str(out), "labels": str(files["labels"]) if images.labels is not None else None})
     screen.table(
         (str(out), ""),
@@ -153,7 +173,7 @@ def extract(
                 "images",
                 f"{len(images):,}" + (f" ({len(images.skipped)} unreadable, skipped)" if images.skipped else ""),
             ),
-            ("features", f"{rows.shape[1]:,} {dtype}"),
+            ("features", f"{columns:,} {dtype}"),
             ("taps", ", ".join(card["taps"])),
             ("labels", str(files["labels"]) if images.labels is not None else "none"),
         ],
@@ -179,6 +199,29 @@ def _files(out: Path, data: str) -> dict[str, Path]:
     if Path(data).resolve() in {path.resolve() for path in (out, *files.values())}:
         raise InputError(f"--out {out} would overwrite the images in {data}: choose another name")
     return files
+
+
+@contextmanager
+def _staged(out: Path, files: dict[str, Path]) -> Iterator[dict[str, Path]]:
+    """Names to write under, in a hidden folder; at the end, all that was written takes its place.
+
+    The old card goes first, then all else that belonged to the old F.npy, then F.npy is replaced; the new card comes
+    last. Killed at any moment, this leaves no file beside an F.npy of other data.
+    """
+    folder = out.with_name(f".{out.name}.parts")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        staged = {name: folder / path.name for name, path in {"features": out, **files}.items()}
+        yield staged
+        files["card"].unlink(missing_ok=True)
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        for name in ("features", "labels", "pixels", "random_init", "card"):
+            if staged[name].exists():
+                staged[name].replace({"features": out, **files}[name])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def siblings(features: Path) -> dict[str, Path]:

@@ -90,6 +90,8 @@ def info(
         ],
         title="Layers of the discriminator: `--taps INDEX:STAGE`, or just INDEX for the activation",
     )
+    if layers:
+        screen.next(["ganfeat", "extract", str(run), "DATA", "--out", "features.npy"])
     return 0
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+HELD_OUT = "a fifth of the images is held out from the labels; the network may have seen them without labels"
+
+
 def probe(
     features: Path,
     labels: Path,
@@ -62,7 +65,7 @@ def probe(
     from ganfeat.errors import InputError
     from ganfeat.probes import FewLabels, compare
     from ganfeat.probes.baselines import principal_components
-    from ganfeat.probes.protocols import hold_out
+    from ganfeat.probes.protocols import AT_EDGE, hold_out
 
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: the probe runs on the CPU, so use auto or cpu")
@@ -71,9 +74,10 @@ def probe(
         raise InputError("--test and --test-labels go together")
     y = _read_labels(labels)
     sets = {"ganfeat": _read_rows(features)}
+    card = _read_card(features, len(sets["ganfeat"]))
     missing: list[str] = []
     if baselines:
-        missing = _add_baselines(sets, features)
+        missing = _add_baselines(sets, features, card)
     for name, rows in sets.items():
         if len(rows) != len(y):
             raise InputError(
@@ -82,11 +86,12 @@ def probe(
     if test is not None and test_labels is not None:
         y_test = _read_labels(test_labels)
         test_sets = {"ganfeat": _read_rows(test)}
+        test_card = _read_card(test, len(test_sets["ganfeat"]))
         if baselines:
-            _add_baselines(test_sets, test)
-        for name in set(sets) - set(test_sets):
+            _add_baselines(test_sets, test, test_card)
+        for name in [name for name in sets if name not in test_sets]:
             del sets[name]
-            missing.append(f"{name} of the test images")
+            missing.append(f"{name.replace('_', ' ')} of the test images")
         for name, rows in test_sets.items():
             if len(rows) != len(y_test):
                 raise InputError(
@@ -112,8 +117,15 @@ def probe(
             raise InputError(f"there are 0 {name} rows with a label: give more labelled images")
     paired = {name: (sets[name][train_rows], test_sets[name][test_rows]) for name in sets}
     if "pca" in paired:
-        paired["pca"] = principal_components(*paired["pca"])
+        paired["pca"] = principal_components(*paired["pca"], learn_from=sets["pca"])
     compared = compare(paired, y[train_rows], y_test[test_rows], protocol, screen.stage)
+    edges = {AT_EDGE: compared.pop(AT_EDGE)} if AT_EDGE in compared else {}
+    held_out = {
+        "held out": HELD_OUT if test is None else f"the images of {test}",
+        "PCA": "fitted on all rows, those held out included, without labels"
+        if test is None
+        else "fitted on the training rows only, without labels",
+    }
     screen.result(
         {
             "features": str(features),
@@ -121,29 +133,58 @@ def probe(
             "train": len(train_rows),
             "test": len(test_rows),
             **compared,
-            "protocol": protocol.card(),
+            "protocol": {**protocol.card(), **edges, **held_out, **(card or {})},
         }
     )
     screen.accuracies(compared, {**FEATURE_SETS, "ganfeat": features.name})
     screen.say(
         f"{len(train_rows):,} training and {len(test_rows):,} test images; "
-        "± is the 95 % interval of the mean over draws."
+        "± is the 95 % interval of the mean over draws of labels, for this network and these test images."
     )
+    if test is None:
+        screen.say(f"{HELD_OUT[0].upper()}{HELD_OUT[1:]}; PCA is fitted on all of them too.")
+    if card is not None:
+        screen.say(
+            f"Features of {card.get('run')}: taps {', '.join(map(str, card.get('taps', [])))}; "
+            f"pool {card.get('pool')} ({card.get('pooling')}); batch norm {card.get('batch norm')}."
+        )
     if missing:
-        screen.say(f"Not beside {features}: {', '.join(missing)}. `ganfeat extract` writes them.")
+        screen.say(f"Missing or incomplete beside {features}: {', '.join(missing)}. `ganfeat extract` writes them.")
+    if card is not None and features.name != "last.npy":
+        screen.next(["ganfeat", "extract", str(card["run"]), "DATA", "--out", "last.npy", "--taps=-1"])
     return 0
 
 
-def _add_baselines(sets: dict[str, Any], features: Path) -> list[str]:
+def _read_card(features: Path, rows: int) -> dict[str, Any] | None:
+    """F.json, which `extract` writes last; None where it is not there, or is some other file."""
+    import json as json_module
+
+    from ganfeat.errors import InputError
+
+    path = siblings(features)["card"]
+    try:
+        card = json_module.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(card, dict) or not {"run", "images", "fingerprint", "rows"} <= set(card):
+        return None
+    if card["images"] != rows:
+        raise InputError(f"{path} is of {card['images']} images, {features} has {rows} rows: extract them again")
+    return card
+
+
+def _add_baselines(sets: dict[str, Any], features: Path, card: dict[str, Any] | None) -> list[str]:
+    """Add what `extract` left beside F.npy and its card lists; return what there is not."""
     files, missing = siblings(features), []
-    if files["pixels"].exists():
-        sets["raw_pixels"] = sets["pca"] = _read_rows(files["pixels"])
-    else:
-        missing.append("raw pixels")
-    if files["random_init"].exists():
-        sets["random_init"] = _read_rows(files["random_init"])
-    else:
-        missing.append("features of the untrained network")
+    listed = card["rows"] if card is not None else ()
+    for file, names, what in (
+        ("pixels", ("raw_pixels", "pca"), "raw pixels"),
+        ("random_init", ("random_init",), "features of the untrained network"),
+    ):
+        if file in listed and files[file].exists():
+            sets |= dict.fromkeys(names, _read_rows(files[file]))
+        else:
+            missing.append(what)
     return missing
 
 

@@ -121,6 +121,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     started = time.perf_counter()
     threads = screen.start()
 
+    from ganfeat.checkpoint import RunFolder
     from ganfeat.config import suggest
     from ganfeat.data import load_images
     from ganfeat.errors import InputError
@@ -142,6 +143,8 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     for name in set(settings) - set(inspect.signature(METHODS[method]).parameters):
         raise InputError(f"the method {method!r} has no setting {name!r}")
     gan = METHODS[method](**settings)
+    gan.check_parameters()  # a typo should not wait for a million images to be read
+    RunFolder(out).refuse_foreign()
     with screen.stage("reading images", 0) as update:
         images = load_images(data, progress=update, **reading)
     height, width, channels = images.shape[1:]
@@ -155,8 +158,10 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     with stopping(gan) as stop, screen.stage("training", 0) as update:
         records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
         pace = Pace(threads)
+        first: dict[str, Any] = {}
         record: dict[str, Any] = {}
         for record in records:
+            first = first or record
             pace.note(record["images_per_second"])
             logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
             update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
@@ -169,7 +174,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "seconds": round(time.perf_counter() - started, 1),
         "images": len(images),
         "skipped": len(images.skipped),
-        "images_per_second": last.get("images_per_second"),
+        "images_per_second": speed(first, record, min(gan.batch_size, len(images))),
         "device": gan.device_.type,
         "precision": gan.precision_,
         "features": gan.extractor().n_features_out_,
@@ -189,14 +194,23 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
             ("time", f"{result['seconds']:.0f} s"),
             (
                 "speed",
-                f"{result['images_per_second'] or 0:,.0f} images/s ({result['device']}, {result['precision']})",
+                (f"{result['images_per_second']:,.0f} images/s" if record else "-")
+                + f" ({result['device']}, {result['precision']})",
             ),
-            ("features an image", f"{result['features']:,}"),
+            ("features per image", f"{result['features']:,}"),
             ("samples", f"{out}/samples"),
         ],
     )
     screen.next(["ganfeat", "extract", str(out), data, "--out", "features.npy"])
     return 0
+
+
+def speed(first: dict[str, Any], last: dict[str, Any], per_step: int) -> float | None:
+    """Images per second between two records of this process; the only record's own if there is one, None if none."""
+    seconds = last["seconds"] - first["seconds"] if last else 0
+    if seconds <= 0:
+        return last.get("images_per_second")
+    return round((last["step"] - first["step"]) * per_step / seconds, 1)
 
 
 def _tensorboard(asked: bool | None) -> bool:

@@ -120,10 +120,10 @@ def folder_labels(
     -------
     labels : ndarray of int64, shape (n,), or None
     classes : tuple of str or None
-        The sub-folders' names, sorted. Both are None unless every image lies directly in a sub-folder of
-        the first level and there are two such sub-folders or more.
+        The sub-folders' names, sorted. Both are None unless every image lies in or below a sub-folder of the
+        first level, its class, and there are two such sub-folders or more.
     """
-    if any(len(parts) != 2 for parts in paths):
+    if any(len(parts) < 2 for parts in paths):
         return None, None
     names = sorted({parts[0] for parts in paths})
     if len(names) < 2:

