@@ -17,7 +17,7 @@ EPOCHS, STEPS = 9, 9 * (1797 // 64)
 SETTINGS = [
     *("--width", "8", "--n-components", "16", "--batch-size", "64", "--max-iter", str(EPOCHS), "--ema", "0.9"),
     *("--augment", "translate", "--checkpoint-every", "0.1", "--sheets", "3", "--log-every", "7"),
-    *("--no-tensorboard", "--device", "cpu", "--precision", "fp32", "--seed", "5"),
+    *("--no-tensorboard", "--device", "cpu", "--precision", "auto", "--seed", "5"),
 ]
 DEADLINE = 60.0
 

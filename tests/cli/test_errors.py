@@ -79,6 +79,7 @@ def test_no_arguments_show_the_help(capsys):
         (["extract", "run"], "DATA"),
         (["probe", "x.npy", "y.npy", "--draws", "many"], "many"),
         (["demo", "--max-iter", "many"], "many"),
+        (["demo", "--max-iter", "1.5"], "'1.5' is not a whole number"),
         (["train", "digits", "--widht", "4", "--out", "/no"], "--widht"),
     ],
 )

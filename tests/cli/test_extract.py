@@ -1,6 +1,7 @@
 """``ganfeat extract``, called as a person calls it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def test_features_labels_baselines_and_a_card(run, tmp_path, capsys):
     assert card["images"] == 60 and card["features"] == np.load(out).shape[1] == 16 * 4 + 4 * 8
     assert card["taps"] == ["blocks.0.conv:activation", "blocks.1.conv:activation"]
     assert (card["pool"], card["pooling"], card["batch norm"]) == (4, "max", "eval")
+    assert card["rows"] == dict.fromkeys(["features", "labels", "pixels", "random_init"], 60)
+    assert "discriminator, width 4, 1 epoch" in card["network"]
     assert card["run"] == str(run) and card["classes"] == list("0123456789")
 
 
@@ -112,6 +115,98 @@ def test_recalibrating_on_the_data_or_on_others(run, tmp_path):
     assert np.abs(rows["others"] - rows["digits"]).max() > np.abs(rows["data"] - rows["digits"]).max()
 
 
+def test_another_untrained_network_sees_the_calibration_images_only(run, tmp_path):
+    """Training and test images extracted apart get the same batch-norm statistics: a row is the same in both."""
+    images = load_images("digits", limit=60)
+    np.save(tmp_path / "test.npy", images.images[:10])
+    options = ["--bn", "recalibrate", "--recalibrate-on", "digits", "-q"]
+    for data, name, seed in (("digits", "a", 5), (tmp_path / "test.npy", "b", 5), ("digits", "c", 6)):
+        assert call(run, data, "-o", tmp_path / f"{name}.npy", *options, "--seed", seed) == 0
+    a, b, c = (np.load(tmp_path / f"{name}.random_init.npy") for name in "abc")
+    assert np.array_equal(a[:10], b)
+    assert not np.array_equal(a, c)
+    gan, digits = load(run), load_images("digits")
+    baseline = gan.random_init(digits, random_state=5).extractor(bn="recalibrate").fit(digits)
+    assert np.array_equal(a, baseline.transform(images))
+    assert json.loads((tmp_path / "a.json").read_text())["untrained network"] == "seed 5"
+
+
+def test_by_default_the_untrained_network_is_the_runs_own(run, tmp_path):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q") == 0
+    expected = load(run).random_init().transform(load_images("digits", limit=60))
+    assert np.array_equal(np.load(tmp_path / "f.random_init.npy"), expected)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def test_killed_at_any_moment_it_leaves_no_files_of_two_data_sets(run, tmp_path, monkeypatch):
+    """Stop before every change of a file: what is there is of one data set, and with a card only if it is whole."""
+    images = load_images("digits", limit=60)
+    np.savez(tmp_path / "other.npz", images=255 - images.images, labels=(images.labels + 1) % 10)
+    out = tmp_path / "out" / "f.npy"
+    out.parent.mkdir()
+
+    def extract(data, path):
+        assert call(run, data, "-o", path, "-q") == 0
+        return {p.name: p.read_bytes() for p in path.parent.glob("f.*")}
+
+    def killed_before(change):
+        changes = []
+
+        def counted(method):
+            def instead(path, *arguments, **options):
+                target = Path(arguments[0] if arguments else path)
+                if target.parent == out.parent:  # else it is not in its place yet
+                    if len(changes) == change:
+                        raise Killed
+                    changes.append(target.name)
+                return method(path, *arguments, **options)
+
+            return instead
+
+        with monkeypatch.context() as patch:
+            for name in ("replace", "unlink"):
+                patch.setattr(Path, name, counted(getattr(Path, name)))
+            try:
+                extract(tmp_path / "other.npz", out)
+            except Killed:
+                return True
+            return False
+
+    new = extract(tmp_path / "other.npz", tmp_path / "f.npy")
+    kills = 0
+    for change in range(20):
+        old = extract("digits", out)
+        assert old.keys() == new.keys() and not any(old[name] == new[name] for name in old)
+        killed = killed_before(change)
+        found = {p.name: p.read_bytes() for p in out.parent.glob("f.*")}
+        assert "f.npy" in found
+        assert found.items() <= old.items() or found.items() <= new.items(), (change, sorted(found))
+        assert "f.json" not in found or found in (old, new)
+        if not killed:
+            break
+        kills += 1
+    assert kills >= 9 and found == new
+
+
+def test_what_a_killed_call_left_is_cleared_by_the_next(run, tmp_path):
+    (tmp_path / ".f.npy.parts").mkdir()
+    (tmp_path / ".f.npy.parts" / "f.npy").write_bytes(b"half")
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q") == 0
+    assert names(tmp_path) == BESIDE
+
+
+def test_a_failing_extraction_leaves_what_was_there(run, tmp_path, monkeypatch):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q") == 0
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(DCGAN, "random_init", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", "--pool", "1") == 130
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
 def test_images_without_labels(run, tmp_path, capsys):
     np.save(tmp_path / "x.npy", load_images("digits", limit=9).images)
     assert call(run, tmp_path / "x.npy", "-o", tmp_path / "f.npy") == 0
@@ -145,6 +240,10 @@ WRONG = {
     "wrong pooling": (["{run}", "digits", "-o", "{tmp}/f.npy", "--pooling", "mean"], "avg, max"),
     "wrong bn": (["{run}", "digits", "-o", "{tmp}/f.npy", "--bn", "train"], "recalibrate, eval"),
     "recalibrate-on alone": (["{run}", "digits", "-o", "{tmp}/f.npy", "--recalibrate-on", "digits"], "--bn"),
+    "another untrained network, not calibrated": (
+        ["{run}", "digits", "-o", "{tmp}/f.npy", "--seed", "3"],
+        "--bn recalibrate --recalibrate-on TRAINING-IMAGES",
+    ),
     "wrong dtype": (["{run}", "digits", "-o", "{tmp}/f.npy", "--dtype", "int8"], "float32, float16"),
     "no batch": (["{run}", "digits", "-o", "{tmp}/f.npy", "--batch-size", "0"], "batch_size=0"),
     "wrong device": (["{run}", "digits", "-o", "{tmp}/f.npy", "--device", "tpu"], "tpu"),

@@ -24,6 +24,7 @@ def info(*arguments):
 def test_what_a_run_holds(gan, capsys):
     assert info(gan[0]) == 0
     printed = capsys.readouterr().out
+    assert printed.rstrip().splitlines()[-1] == f"Next: ganfeat extract {gan[0]} DATA --out features.npy"
     for words in ("16 x 16 x 3, 32", "2.00", "blocks.1.conv", "1:norm", "8 x 4 x 4", "width"):
         assert words in printed
 
@@ -62,7 +63,7 @@ def test_a_run_without_weights_shows_its_settings(gan, tmp_path, capsys):
     (tmp_path / "run" / "model.safetensors").unlink()
     assert info(tmp_path / "run") == 0
     printed = capsys.readouterr().out
-    assert "no weights" in printed and "16 x 16 x 3" in printed
+    assert "no weights" in printed and "16 x 16 x 3" in printed and "Next" not in printed
 
 
 @pytest.mark.parametrize(

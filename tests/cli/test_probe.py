@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from ganfeat.cli import main
 from ganfeat.probes import FewLabels, few_label_curve
+from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.protocols import hold_out
 
 ROWS, NAMES = load_digits(return_X_y=True)
@@ -33,6 +34,11 @@ def write(stem, rows, labels, baselines=True):
     if baselines:
         np.save(stem.with_suffix(".pixels.npy"), (rows * 15).astype(np.uint8))
         np.save(stem.with_suffix(".random_init.npy"), rows[:, ::2].astype(np.float32))
+    beside = ["pixels", "random_init"] if baselines else []
+    card = {"run": "runs/digits", "network": "dcgan discriminator, width 4, 1 epochs", "images": len(rows)}
+    card |= {"taps": ["0", "1"], "pool": 4, "pooling": "max", "batch norm": "eval", "fingerprint": "f00d"}
+    card["rows"] = dict.fromkeys(["features", "labels", *beside], len(rows))
+    stem.with_suffix(".json").write_text(json.dumps(card))
 
 
 def call(*arguments):
@@ -50,7 +56,10 @@ def test_a_table_with_what_has_to_be_beaten(folder, capsys):
     for name in ("raw pixels", "PCA", "random init", "f.npy"):
         assert name in printed
     assert "±" in printed and "240 training and 60 test images" in printed
-    assert "Not beside" not in printed
+    assert "Missing" not in printed
+    assert "Features of runs/digits: taps 0, 1; pool 4 (max); batch norm eval." in printed
+    assert "A fifth of the images is held out from the labels; the network may have seen them without labels" in printed
+    assert printed.rstrip().splitlines()[-1] == "Next: ganfeat extract runs/digits DATA --out last.npy --taps=-1"
 
 
 def test_json_is_the_curve_of_the_library(folder, capsys):
@@ -62,7 +71,9 @@ def test_json_is_the_curve_of_the_library(folder, capsys):
     assert list(result["accuracy"]) == ["raw_pixels", "pca", "random_init", "ganfeat"]
     assert result["labels_per_class"] == [1, 5] and (result["train"], result["test"]) == (len(train), len(test))
     assert result["margin"].keys() == {"raw_pixels", "pca", "random_init"}
-    assert "C" in result["protocol"] and "interval" in result["protocol"]
+    card = json.loads((folder / "f.json").read_text())
+    assert result["protocol"].items() >= {**FewLabels((1, 5), draws=3).card(), **card}.items()
+    assert result["protocol"]["held out"].startswith("a fifth of the images is held out from the labels; the network")
 
 
 def test_text_labels_give_the_same_as_numbers(folder, capsys):
@@ -73,12 +84,35 @@ def test_text_labels_give_the_same_as_numbers(folder, capsys):
 
 
 def test_images_without_a_label_are_left_out(folder, capsys):
-    """-1 at the end of the file: as if the file ended before them, but for the scale."""
+    """-1 at the end of the file: as if the file ended before them, but for PCA, which learns without labels."""
     np.save(folder / "some.npy", np.where(np.arange(300) < 200, NAMES, -1))
     result = result_of(capsys, folder / "f.npy", folder / "some.npy")
     assert result["train"] + result["test"] == 200
     write(folder / "g", ROWS[:200], NAMES[:200])
-    assert result["accuracy"] == result_of(capsys, folder / "g.npy", folder / "g.labels.npy")["accuracy"]
+    shorter = result_of(capsys, folder / "g.npy", folder / "g.labels.npy")
+    del result["accuracy"]["pca"], shorter["accuracy"]["pca"]
+    assert result["accuracy"] == shorter["accuracy"]
+
+
+def test_pca_learns_from_what_the_network_may_have_seen(folder, capsys):
+    """From all rows where a fifth is held out from the labels only; from the training rows where there are others."""
+
+    def pca(train, train_y, test, test_y, learn_from):
+        rows = principal_components(train, test, learn_from=learn_from)
+        return few_label_curve(rows[0], train_y, rows[1], test_y, FewLabels((1, 5), draws=3), standardise=False)
+
+    pixels = (ROWS * 15).astype(np.uint8)
+    train, test = hold_out(NAMES, 0.2, 0)
+    result = result_of(capsys, folder / "f.npy", folder / "f.labels.npy")
+    assert result["accuracy"]["pca"] == pca(pixels[train], NAMES[train], pixels[test], NAMES[test], pixels)
+    assert "all rows" in result["protocol"]["PCA"]
+    write(folder / "b", ROWS[200:] * 0.5, NAMES[200:])
+    pairs = ["--test", folder / "b.npy", "--test-labels", folder / "b.labels.npy"]
+    result = result_of(capsys, folder / "f.npy", folder / "f.labels.npy", *pairs)
+    other = (ROWS[200:] * 0.5 * 15).astype(np.uint8)
+    assert result["accuracy"]["pca"] == pca(pixels, NAMES, other, NAMES[200:], pixels)
+    assert "training rows only" in result["protocol"]["PCA"]
+    assert result["protocol"]["held out"] == f"the images of {folder / 'b.npy'}"
 
 
 def test_test_files(folder, capsys):
@@ -96,10 +130,36 @@ def test_test_files(folder, capsys):
 def test_baselines_that_are_not_there_are_named(folder, capsys):
     write(folder / "bare", ROWS, NAMES, baselines=False)
     assert call(folder / "bare.npy", folder / "bare.labels.npy", *QUICK) == 0
-    assert "raw pixels, features of the untrained network" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Missing or incomplete beside" in printed and "raw pixels, features of the untrained network" in printed
     assert list(result_of(capsys, folder / "f.npy", folder / "f.labels.npy", "--no-baselines")["accuracy"]) == [
         "ganfeat"
     ]
+
+
+@pytest.mark.parametrize("card", [None, "", "[1]", '{"features": "f.npy"}'], ids=["none", "empty", "list", "other"])
+def test_without_their_card_the_files_beside_are_not_used(card, folder, capsys):
+    """A killed `extract` writes no card; a file of that name that is none is not one."""
+    (folder / "f.json").unlink()
+    if card is not None:
+        (folder / "f.json").write_text(card)
+    assert call(folder / "f.npy", folder / "f.labels.npy", *QUICK) == 0
+    printed = capsys.readouterr().out
+    assert "Missing or incomplete" in printed and "PCA  " not in printed and "Next" not in printed
+    result = result_of(capsys, folder / "f.npy", folder / "f.labels.npy")
+    assert list(result["accuracy"]) == ["ganfeat"] and "run" not in result["protocol"]
+
+
+def test_a_file_that_the_card_does_not_list_is_not_used(folder, capsys):
+    write(folder / "bare", ROWS, NAMES, baselines=False)
+    np.save(folder / "bare.pixels.npy", ROWS.astype(np.uint8))
+    assert list(result_of(capsys, folder / "bare.npy", folder / "bare.labels.npy")["accuracy"]) == ["ganfeat"]
+
+
+def test_no_next_command_that_would_overwrite_the_features(folder, capsys):
+    write(folder / "last", ROWS, NAMES)
+    assert call(folder / "last.npy", folder / "last.labels.npy", *QUICK) == 0
+    assert "Next" not in capsys.readouterr().out
 
 
 def test_seeds(folder, capsys):
@@ -117,6 +177,11 @@ WRONG = {
     "a folder": (["{tmp}", "{tmp}/f.labels.npy"], "no readable .npy"),
     "other lengths": (["{tmp}/f.npy", "{tmp}/short.npy"], "300 rows of ganfeat and 299 labels"),
     "baseline of other length": (["{tmp}/stale.npy", "{tmp}/short.npy"], "as many"),
+    "a card of other images": (["{tmp}/odd.npy", "{tmp}/f.labels.npy"], "is of 299 images"),
+    "a test card of other images": (
+        ["{tmp}/f.npy", "{tmp}/f.labels.npy", "--test", "{tmp}/odd.npy", "--test-labels", "{tmp}/f.labels.npy"],
+        "is of 299 images",
+    ),
     "text as features": (["{tmp}/text.npy", "{tmp}/f.labels.npy"], "no readable .npy"),
     "pickled features": (["{tmp}/object.npy", "{tmp}/f.labels.npy"], "no readable .npy"),
     "pickled labels": (["{tmp}/f.npy", "{tmp}/object.npy"], "no readable .npy"),
@@ -158,6 +223,8 @@ def test_a_wrong_call_is_one_clear_line(case, folder, capsys):
     np.save(folder / "short.npy", NAMES[:-1])
     write(folder / "stale", ROWS[:-1], NAMES[:-1])
     np.save(folder / "stale.pixels.npy", ROWS.astype(np.uint8))
+    write(folder / "odd", ROWS[:-1], NAMES[:-1])
+    np.save(folder / "odd.npy", ROWS.astype(np.float32))
     (folder / "text.npy").write_text("1,2,3\n")
     np.save(folder / "object.npy", np.array([{"a": 1}] * 300, object), allow_pickle=True)
     np.savez(folder / "archive.npz", ROWS)

@@ -15,7 +15,7 @@ from PIL import Image
 import ganfeat
 from ganfeat.checkpoint import RunFolder
 from ganfeat.cli import main
-from ganfeat.cli.train import SETTINGS, train
+from ganfeat.cli.train import SETTINGS, speed, train
 from ganfeat.estimators import DCGAN
 from ganfeat.training import LoopSettings
 
@@ -64,6 +64,7 @@ def test_a_folder_becomes_a_run_folder(photos, out, capsys):
     assert call(photos, "--out", out, *SMALL) == 0
     printed = capsys.readouterr()
     assert "24 images of 8 x 8 x 3" in printed.out
+    assert "features per image" in printed.out and " images/s (" in printed.out
     assert printed.out.rstrip().splitlines()[-1] == f"Next: ganfeat extract {out} {photos} --out features.npy"
     assert "Traceback" not in printed.err
     names = {"README.md", "config.json", "history.jsonl", "model.safetensors", "samples", "checkpoints"}
@@ -131,7 +132,32 @@ def test_a_finished_run_called_again_quietly_prints_its_result_alone(photos, out
     call(photos, "--out", out, *SMALL, "--quiet")
     assert call(photos, "--out", out, *SMALL, "--quiet", "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["finished"], result["steps"]) == (True, 6)
+    assert (result["finished"], result["steps"], result["images_per_second"]) == (True, 6, None)
+
+
+def test_the_speed_is_that_of_the_whole_training(photos, out, capsys):
+    """Of the records of this process: more images than fit a batch, fewer than a batch, and after going on."""
+    arguments = [*TINY, "--log-every", "1", "--quiet", "--json"]
+    for extra, per_step, first in ((["--max-iter", "4"], 8, 0), (["--max-iter", "8"], 8, 12)):
+        capsys.readouterr()
+        assert call(photos, "--out", out, *arguments, *extra) == 0
+        records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+        a, b = records[first], records[-1]
+        expected = (b["step"] - a["step"]) * per_step / (b["seconds"] - a["seconds"])
+        assert json.loads(capsys.readouterr().out)["images_per_second"] == pytest.approx(expected, abs=0.1)
+    few = [*TINY[:4], "--batch-size", "99", "--no-tensorboard", *arguments[len(TINY) :], "--max-iter", "5"]
+    capsys.readouterr()
+    assert call(photos, "--out", out.with_name("few"), *few) == 0
+    records = [json.loads(line) for line in (out.with_name("few") / "history.jsonl").read_text().splitlines()]
+    expected = 4 * 24 / (records[-1]["seconds"] - records[0]["seconds"])
+    assert json.loads(capsys.readouterr().out)["images_per_second"] == pytest.approx(expected, abs=0.1)
+
+
+def test_the_speed_of_one_record_and_of_none():
+    one = {"step": 10, "seconds": 2.0, "images_per_second": 40.0}
+    assert speed(one, one, 8) == 40.0
+    assert speed({}, {}, 8) is None
+    assert speed(one, {"step": 30, "seconds": 7.0, "images_per_second": 1.0}, 8) == 32.0  # not the last record's
 
 
 def test_more_epochs_go_on_to_where_one_long_run_ends(photos, out, tmp_path):

@@ -1,5 +1,6 @@
 """Protocols: who sees which labels, how often is drawn, and what the intervals mean."""
 
+import json
 import math
 from contextlib import contextmanager
 
@@ -12,8 +13,8 @@ from sklearn.svm import LinearSVC
 from ganfeat import InputError
 from ganfeat.probes import FewLabels, compare, few_label_curve, margin
 from ganfeat.probes.baselines import principal_components
-from ganfeat.probes.protocols import draw_labels, hold_out, summary
-from ganfeat.probes.svm import FALLBACK_C, FeatureScaler
+from ganfeat.probes.protocols import AT_EDGE, draw_labels, hold_out, summary
+from ganfeat.probes.svm import FALLBACK_C, FeatureScaler, solve
 
 DIGITS, NAMES = load_digits(return_X_y=True)
 TRAIN, TRAIN_Y, TEST, TEST_Y = DIGITS[:600], NAMES[:600], DIGITS[600:900], NAMES[600:900]
@@ -97,6 +98,7 @@ def test_two_draws_in_closed_form():
 def test_a_single_draw_has_the_interval_of_a_proportion():
     point = few_label_curve(TRAIN[:100], TRAIN_Y[:100], TEST, TEST_Y, FewLabels((1000,)))
     ((k, one),) = point.items()
+    assert one.keys() == {"mean", "std", "ci95", "draws", "C", "accuracies"}  # and no answers by image
     assert int(k) == np.bincount(TRAIN_Y[:100]).max()  # lowered to what there is
     assert (one["draws"], one["std"]) == (1, 0.0)
     assert one["ci95"] == pytest.approx(1.96 * math.sqrt(one["mean"] * (1 - one["mean"]) / len(TEST)))
@@ -190,7 +192,9 @@ def test_the_card_says_how_it_was_done():
     assert card["labels per class"] == [1, 5]
     assert "7" in card["draws"] and "seed 9" in card["draws"]
     assert "4-fold cross-validation on training labels" in card["C"]
+    assert "pooled over the first draws (up to five, about 500 rows)" in card["C"]
     assert "95 %" in card["interval"] and "Student" in card["interval"]
+    assert "neither other training seeds nor other test images" in card["interval"]
     assert "without" in card["scale"] or "unlabelled" in card["scale"]
 
 
@@ -219,7 +223,7 @@ def test_sets_are_compared_on_the_same_rows():
 def test_the_margin_is_antisymmetric_and_paired(curve):
     other = few_label_curve(TRAIN[:, :32], TRAIN_Y, TEST[:, :32], TEST_Y, QUICK)
     for k in curve:
-        there, back = margin(curve[k], other[k], len(TEST)), margin(other[k], curve[k], len(TEST))
+        there, back = margin(curve[k], other[k]), margin(other[k], curve[k])
         assert there["mean"] == pytest.approx(-back["mean"])
         assert there["ci95"] == pytest.approx(back["ci95"])
         differences = np.subtract(curve[k]["accuracies"], other[k]["accuracies"])
@@ -229,11 +233,63 @@ def test_the_margin_is_antisymmetric_and_paired(curve):
         assert (there["ci95"] < abs(there["mean"])) == (test.pvalue < 0.05)
 
 
-def test_the_margin_of_single_draws():
-    a, b = (summary([v], 400) | {"accuracies": [v]} for v in (0.9, 0.8))
-    difference = margin(a, b, 400)
-    assert difference["mean"] == pytest.approx(0.1)
-    assert difference["ci95"] == pytest.approx(1.96 * math.sqrt((0.09 + 0.16) / 400))
+def single(hits):
+    return summary([float(np.mean(hits))], len(hits)) | {"accuracies": [float(np.mean(hits))], "_hits": np.array(hits)}
+
+
+def test_the_margin_of_single_draws_is_paired_over_the_images():
+    """McNemar's: of n images, b where only ours is right and c where only theirs: mean m = (b - c) / n, and the mean
+    of n values -1, 0, 1 has the standard error sqrt(((b + c) / n - m^2) / n)."""
+    both, b, c, neither = 300, 60, 20, 20
+    n = both + b + c + neither
+    ours = single([True] * both + [True] * b + [False] * c + [False] * neither)
+    theirs = single([True] * both + [False] * b + [True] * c + [False] * neither)
+    difference, back = margin(ours, theirs), margin(theirs, ours)
+    m = (b - c) / n
+    assert difference["mean"] == pytest.approx(m) and difference["draws"] == 1 and difference["std"] == 0
+    assert difference["ci95"] == pytest.approx(1.96 * math.sqrt(((b + c) / n - m**2) / n))
+    assert (back["mean"], back["ci95"]) == pytest.approx((-m, difference["ci95"]))
+    apart = 1.96 * math.sqrt(sum(p["mean"] * (1 - p["mean"]) for p in (ours, theirs)) / n)
+    assert difference["ci95"] < apart  # as if they were asked of different images
+    nothing = single([False] * n)
+    assert margin(ours, nothing)["ci95"] == pytest.approx(ours["ci95"])  # that of a proportion
+    assert margin(ours, ours)["ci95"] == 0
+
+
+def test_a_single_draw_without_its_answers_has_no_margin():
+    point = few_label_curve(TRAIN[:100], TRAIN_Y[:100], TEST, TEST_Y, FewLabels((1000,)))
+    with pytest.raises(InputError, match="use compare"):
+        margin(*point.values(), *point.values())
+
+
+def test_single_draws_are_compared_image_by_image():
+    sets = {"ganfeat": (TRAIN[:100], TEST), "pca": (TRAIN[:100, :32], TEST[:, :32])}
+    result = compare(sets, TRAIN_Y[:100], TEST_Y, FewLabels((1000,)), silent)
+    ((k, margin_of_k),) = result["margin"]["pca"].items()
+    json.dumps(result)  # no array is left in it
+    right = []
+    for name, standardise in (("ganfeat", True), ("pca", False)):
+        scaler = FeatureScaler(standardise).fit(sets[name][0])
+        point = result["accuracy"][name][k]
+        assert point.keys() == {"mean", "std", "ci95", "draws", "C", "accuracies"}
+        svm = solve(scaler.transform(sets[name][0]), TRAIN_Y[:100], point["C"])
+        right.append(svm.predict(scaler.transform(sets[name][1])) == TEST_Y)
+    by_image = right[0].astype(float) - right[1]
+    assert margin_of_k["mean"] == pytest.approx(by_image.mean(), abs=0.01)
+    assert margin_of_k["ci95"] == pytest.approx(1.96 * by_image.std() / math.sqrt(len(TEST)), rel=0.05)
+
+
+def test_a_c_at_the_edge_of_its_grid_is_told():
+    """Both of a grid of two are edges; one label a class chooses none, and a grid of one is no choice."""
+
+    def edges(Cs):
+        sets = {"ganfeat": (TRAIN, TEST), "random_init": (TRAIN, TEST)}
+        result = compare(sets, TRAIN_Y, TEST_Y, FewLabels((1, 10), draws=2, Cs=Cs), silent)
+        return result.get(AT_EDGE)
+
+    assert edges((0.1, 10.0)) == {"random_init": [10], "ganfeat": [10]}
+    assert edges((1.0,)) is None
+    assert edges((1e-6, 1.0, 1e6)) is None
 
 
 # ---------------------------------------------------------------- PCA
@@ -257,3 +313,10 @@ def test_principal_components_do_not_see_the_test_rows():
     assert np.array_equal(a, b)
     scaled = principal_components(DIGITS[:100].astype(np.uint8), DIGITS[:100].astype(np.uint8))
     np.testing.assert_allclose(scaled[0], scaled[1], atol=1e-4)
+
+
+def test_principal_components_of_other_rows():
+    train, test = principal_components(DIGITS[:100], DIGITS[100:150], learn_from=DIGITS[:600])
+    own, _ = principal_components(DIGITS[:600], DIGITS[:1])
+    np.testing.assert_allclose(train, own[:100], atol=1e-3)
+    assert test.shape == (50, train.shape[1])

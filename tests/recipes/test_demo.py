@@ -55,6 +55,22 @@ def test_nothing_that_is_held_out_is_learned_from(out, results):
     np.testing.assert_allclose(shares, demo.HELD_OUT, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "expected"),
+    [
+        ("mnist5k", {}, "ganfeat demo --images mnist5k --seed 0"),
+        ("digits", {"seed": 3, "epochs": 2}, "ganfeat demo --images digits --seed 3 --max-iter 2"),
+        ("my digits", {"device": "cpu"}, "ganfeat demo --images 'my digits' --seed 0 --device cpu"),
+    ],
+)
+def test_the_command_makes_the_run_again(source, options, expected):
+    assert demo.this_command(source, **{"seed": 0, "epochs": None, "device": "auto", **options}) == expected
+
+
+def test_the_command_is_beside_the_numbers(results):
+    assert results["command"].endswith("--seed 0 --max-iter 1")
+
+
 def test_the_protocol_is_beside_the_numbers(results):
     card = results["protocol"]
     assert {"probe", "C", "interval", "scale", "draws", "network", "taps", "pool", "features", "batch norm"} <= set(

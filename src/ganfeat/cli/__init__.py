@@ -13,7 +13,8 @@ import ganfeat
 from ganfeat.errors import InputError, RunError
 
 VERBS = {
-    "demo": "The whole way on real digits: train, extract, probe, report. About two and a half minutes after installing.",
+    "demo": "The whole way on real digits: train, extract, probe, report. "
+    "Takes about two and a half minutes after installing.",
     "train": "Learn from images without labels, into a run folder.",
     "extract": "Turn images into features with a trained network.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",

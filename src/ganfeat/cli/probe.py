@@ -120,12 +120,10 @@ def probe(
         paired["pca"] = principal_components(*paired["pca"], learn_from=sets["pca"])
     compared = compare(paired, y[train_rows], y_test[test_rows], protocol, screen.stage)
     edges = {AT_EDGE: compared.pop(AT_EDGE)} if AT_EDGE in compared else {}
-    held_out = {
-        "held out": HELD_OUT if test is None else f"the images of {test}",
-        "PCA": "fitted on all rows, those held out included, without labels"
-        if test is None
-        else "fitted on the training rows only, without labels",
-    }
+    held_out = {"held out": HELD_OUT if test is None else f"the images of {test}"}
+    if "pca" in sets:
+        rows_seen = "all rows, those held out included" if test is None else "the training rows only"
+        held_out["PCA"] = f"fitted on {rows_seen}, without labels"
     screen.result(
         {
             "features": str(features),
@@ -142,7 +140,8 @@ def probe(
         "± is the 95 % interval of the mean over draws of labels, for this network and these test images."
     )
     if test is None:
-        screen.say(f"{HELD_OUT[0].upper()}{HELD_OUT[1:]}; PCA is fitted on all of them too.")
+        also = ", and PCA is fitted on all of them" if "pca" in sets else ""
+        screen.say(f"{HELD_OUT[0].upper()}{HELD_OUT[1:]}{also}.")
     if card is not None:
         screen.say(
             f"Features of {card.get('run')}: taps {', '.join(map(str, card.get('taps', [])))}; "
@@ -166,7 +165,11 @@ def _read_card(features: Path, rows: int) -> dict[str, Any] | None:
         card = json_module.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(card, dict) or not {"run", "images", "fingerprint", "rows"} <= set(card):
+    if (
+        not isinstance(card, dict)
+        or not {"run", "images", "fingerprint", "rows"} <= set(card)
+        or not isinstance(card["rows"], dict)
+    ):
         return None
     if card["images"] != rows:
         raise InputError(f"{path} is of {card['images']} images, {features} has {rows} rows: extract them again")
