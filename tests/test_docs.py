@@ -37,6 +37,12 @@ def test_the_readme_shows_the_demos_result():
         assert shown[name] == [cell(v) for v in accuracy[key].values()]
 
 
+def test_the_readme_shows_the_folders_result():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for curve in results("cifar-folder")["accuracy"].values():
+        assert cell(curve["10"]) in text
+
+
 def test_the_readmes_margins_are_the_demos():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     for margin in results("demo")["margin"].values():
