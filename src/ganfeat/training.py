@@ -87,7 +87,7 @@ class LoopSettings:
         require("beta2", self.betas[1], float, least=0, below=1)
         require("ema", self.ema, float, least=0, below=1)
         require("weight_decay", self.weight_decay, float, least=0)
-        require("checkpoint_seconds", self.checkpoint_seconds, float, least=0)
+        require("checkpoint_every (checkpoint_seconds)", self.checkpoint_seconds, float, least=0)
 
 
 class Batches:

@@ -1,6 +1,7 @@
 """``ganfeat extract``, called as a person calls it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +270,15 @@ def test_a_wrong_call_is_one_clear_line_and_leaves_nothing(case, run, tmp_path, 
     assert len(lines) == 1 or lines[1:] == ["`ganfeat --help` lists the verbs, `ganfeat VERB --help` their options."]
     assert printed.out == ""
     assert {p: p.read_bytes() if p.is_file() else None for p in tmp_path.rglob("*")} == before
+
+
+def test_a_run_without_its_untrained_network_is_told_before_the_work(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "untrained.safetensors").unlink()
+    out = tmp_path / "features" / "f.npy"
+    out.parent.mkdir()
+    assert call(copy, "digits", "--out", out) == 2
+    assert "--no-baselines" in capsys.readouterr().err
+    assert names(out.parent) == []
+    assert call(copy, "digits", "--out", out, "--no-baselines") == 0

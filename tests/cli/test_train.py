@@ -394,3 +394,12 @@ def test_help_lists_the_options_and_an_example(capsys):
     for option in ("--out", "--width", "--max-iter", "--seed", "--json", "--quiet", "--device", "--config"):
         assert option in printed
     assert "ganfeat train digits" in " ".join(printed.split())
+
+
+def test_more_unreadable_images_than_usual_may_be_skipped(photos, out, capsys):
+    for i in range(8):
+        (photos / f"bad{i}.png").write_text("no picture")
+    assert call(photos, "--out", out, *SMALL, "--quiet") == 2
+    assert "--max-skipped" in capsys.readouterr().err
+    assert not out.exists()
+    assert call(photos, "--out", out, *SMALL, "--quiet", "--max-skipped", "0.9") == 0

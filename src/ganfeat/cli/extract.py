@@ -55,7 +55,10 @@ def extract(
     dtype: Annotated[str, Parameter(help="float32 or float16.")] = "float32",
     batch_size: Annotated[int, Parameter(help="Images at a time; the features do not depend on it.")] = 256,
     limit: Annotated[int | None, Parameter(help="Use so many images only, evenly spaced.")] = None,
-    strict: Annotated[bool, Parameter(help="Refuse unreadable images instead of skipping up to 10 %.")] = False,
+    strict: Annotated[bool, Parameter(help="Refuse unreadable images instead of skipping them.")] = False,
+    max_skipped: Annotated[
+        float, Parameter(help="Share of unreadable images that is skipped; more is an error.")
+    ] = 0.1,
     pack: Annotated[
         Path | None,
         Parameter(help="Keep the decoded images in this .npy memory map, for sets larger than memory."),
@@ -105,6 +108,11 @@ def extract(
     from ganfeat.estimators import load
 
     gan = load(run, device=device)
+    if baselines and seed is None and not (run / "untrained.safetensors").exists():
+        raise InputError(
+            f"{run} keeps no untrained network to compare with: use --no-baselines, or another one's weights with "
+            "--seed 0 --bn recalibrate --recalibrate-on TRAINING-IMAGES"
+        )
     height, width, channels = gan.image_shape_
     if height != width:
         raise InputError(
@@ -122,7 +130,9 @@ def extract(
     elif recalibrate_on is not None:
         raise InputError("--recalibrate-on needs --bn recalibrate")
     with screen.stage("reading images", 0) as update:
-        images = load_images(data, limit=limit, strict=strict, pack=pack, progress=update, **reading)
+        images = load_images(
+            data, limit=limit, strict=strict, max_skipped=max_skipped, pack=pack, progress=update, **reading
+        )
     if images.labels is None and files["labels"].exists():
         raise InputError(
             f"{data} has no labels, but {files['labels']} exists from before and would not belong to the "

@@ -13,7 +13,7 @@ SETTINGS: dict[str, type] = {
     **dict.fromkeys(("method", "device", "precision", "prior"), str),
     **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets"), int),
     **dict.fromkeys(("width", "n_components", "kernel_size", "max_iter", "batch_size"), int),
-    **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every"), float),
+    **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
     **dict.fromkeys(("strict", "tensorboard"), bool),
     "augment": tuple,
     "pack": Path,
@@ -63,7 +63,10 @@ def train(
     precision: Annotated[str | None, Parameter(help="auto, bf16 or fp32. [default: auto]")] = None,
     config: Annotated[Path | None, Parameter(help="YAML file of settings; options on the line override it.")] = None,
     limit: Annotated[int | None, Parameter(help="Use so many images only, evenly spaced. [default: all]")] = None,
-    strict: Annotated[bool | None, Parameter(help="Refuse unreadable images instead of skipping up to 10 %.")] = None,
+    strict: Annotated[bool | None, Parameter(help="Refuse unreadable images instead of skipping them.")] = None,
+    max_skipped: Annotated[
+        float | None, Parameter(help="Share of unreadable images that is skipped; more is an error. [default: 0.1]")
+    ] = None,
     pack: Annotated[
         Path | None,
         Parameter(
@@ -138,7 +141,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "checkpoint_seconds": settings.pop("checkpoint_every", 60.0),
         "sheets": settings.pop("sheets", 20),
     }
-    reading = {k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "pack") if k in settings}
+    reading = {
+        k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "max_skipped", "pack") if k in settings
+    }
     settings["random_state"] = settings.pop("seed", 0)
     for name in set(settings) - set(inspect.signature(METHODS[method]).parameters):
         raise InputError(f"the method {method!r} has no setting {name!r}")

@@ -159,7 +159,7 @@ def check_skipped(skipped: list[Skipped], total: int, allowed: int, *, unfinishe
     limit = f"the limit is {allowed}" if allowed else "none may be"
     raise InputError(
         f"{least}{len(skipped)} of {total} images cannot be read, and {limit}:{shown}{more}\n"
-        "Repair or remove them, or allow more with max_skipped (and without strict)"
+        "Repair or remove them, or allow more with max_skipped (--max-skipped, without --strict)"
     )
 
 
