@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data sets are not at {folder}; set GANFEAT_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """For tests that change torch's number of threads: it is as before afterwards."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -56,13 +56,6 @@ def test_autocast_sets_the_type_of_products_and_leaves_the_weights(precision, dt
     assert layer.weight.dtype == torch.float32
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("threads")
 def test_threads_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -272,13 +272,6 @@ def test_a_lost_checkpoint_is_made_up_for_with_a_warning(folder):
     assert_same(snapshot(played(other, 10)), expected)
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("threads")
 def test_a_training_goes_on_with_as_many_threads_as_before(folder, monkeypatch):
     """With another number sums come out in another order."""

@@ -166,7 +166,9 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             )
         before = self._before() if self.warm_start else None
         seed = self._seed(folder)
-        settings = self._loop_settings(len(images), seed, log_every, checkpoint_seconds, sheets)
+        settings = self._loop_settings(
+            len(images), seed, log_every=log_every, checkpoint_seconds=checkpoint_seconds, sheets=sheets
+        )
         self._check_network()
         if folder is None:
             yield from self._train(images, settings, None, before=before)
@@ -200,7 +202,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         with torch.device("meta"):
             model._objective(model.image_shape_)
         model._seed(None)
-        model._loop_settings(2, 0, 10, 60.0, 0)
+        model._loop_settings(2, seed=0)
 
     def random_init(self, X: Any = None, random_state: int | None = None) -> Self:
         """The same network before any training: the baseline to beat.
@@ -228,7 +230,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         model.history_, model.n_iter_, model.finished_ = [], 0, False
         if X is not None:
             images = model._validated(X, reset=True)
-            settings = model._loop_settings(len(images), model._seed(None), 10, 60.0, 0)
+            settings = model._loop_settings(len(images), model._seed(None))
             trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
             tensors = trainer.trained()
         else:
@@ -238,7 +240,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
                 setattr(model, name, getattr(self, name))
             tensors = {**model._new_objective(self._drawn_seed).state_dict(), **self._untrained}
         model._adopt(tensors, model._seed(None), self.precision_)
-        model._untrained = {k: v for k, v in tensors.items() if k.startswith(f"{self.network}.")}
+        model._untrained = model._tapped(tensors)
         return model
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -256,7 +258,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         """
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
-        settings = dataclasses.replace(self._loop_settings(len(images), self._seed(None), 10, 60.0, 0), max_iter=1)
+        settings = dataclasses.replace(self._loop_settings(len(images), self._seed(None)), max_iter=1)
         if not started:
             self._check_network()
         for _ in self._train(images, settings, None, before=before):
@@ -318,9 +320,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         steps = max(1, n_images // min(self.batch_size, n_images))
         return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / steps))
 
-    def _loop_settings(
-        self, n_images: int, seed: int, log_every: int, checkpoint_seconds: float, sheets: int
-    ) -> LoopSettings:
+    def _loop_settings(self, n_images: int, seed: int, **recording: Any) -> LoopSettings:
         self.device_ = resolve_device(self.device)
         return LoopSettings(
             max_iter=self._epochs(n_images),
@@ -331,9 +331,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             ema=self.ema,
             seed=seed,
             precision=self._resolved_precision(),
-            log_every=log_every,
-            checkpoint_seconds=checkpoint_seconds,
-            sheets=sheets,
+            **recording,
         )
 
     def _resolved_precision(self) -> str:
@@ -391,13 +389,17 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         finally:
             del self._trainer
 
+    def _tapped(self, tensors: Tensors) -> Tensors:
+        """Of an objective's tensors, those of the network whose layers are the features."""
+        tapped = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
+        assert tapped, f"taps() must be named like the attributes that hold them, {self.network!r} is not"
+        return tapped
+
     def _keep_untrained(self, trainer: Trainer, folder: RunFolder | None) -> None:
         """Remember the tapped network as it is before any training: whatever is measured stands beside it."""
         kept = folder.read_untrained() if folder is not None else None
         if kept is None:
-            tensors = trainer.trained()
-            kept = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
-            assert kept, f"taps() must be named like the attributes that hold them, {self.network!r} is not"
+            kept = self._tapped(trainer.trained())
             if folder is not None:
                 folder.write_untrained(kept)
         self._untrained: Tensors | None = kept

@@ -255,7 +255,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------------ taps
 
     def _asked(self) -> list[str | int]:
-        return list(self.taps) if isinstance(self.taps, Sequence) and not isinstance(self.taps, str) else [self.taps]  # type: ignore[list-item]
+        if isinstance(self.taps, Sequence) and not isinstance(self.taps, str):
+            return list(self.taps)
+        return [self.taps]
 
     def _needs_blocks(self) -> bool:
         modules = dict(self.network_.named_modules())
@@ -380,9 +382,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def iterate(self, X: Any) -> Iterator[NDArray[Any]]:
         """Yield features block by block, ``(at most batch_size, n_features_out_)``, in the images' order."""
         self._ready(X)
-        images = self._images(X)
+        yield from self._blocks(self._images(X))
+
+    def _blocks(self, images: NDArray[Any]) -> Iterator[NDArray[Any]]:
         for start in range(0, len(images), self.batch_size):
             yield self._rows(images[start : start + self.batch_size])
+
+    def _fill(
+        self, rows: NDArray[Any], images: NDArray[Any], progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        start = 0
+        for block in self._blocks(images):
+            rows[start : start + len(block)] = block
+            start += len(block)
+            if progress is not None:
+                progress(start, len(images))
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Features of images.
@@ -398,10 +412,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self._ready(X)
         images = self._images(X)
         rows = np.empty((len(images), self.n_features_out_), self.dtype)
-        start = 0
-        for block in self.iterate(images):
-            rows[start : start + len(block)] = block
-            start += len(block)
+        self._fill(rows, images)
         return rows
 
     def transform_to(
@@ -432,12 +443,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             rows = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=self.dtype, shape=(len(images), self.n_features_out_)
             )
-            start = 0
-            for block in self.iterate(images):
-                rows[start : start + len(block)] = block
-                start += len(block)
-                if progress is not None:
-                    progress(start, len(images))
+            self._fill(rows, images, progress)
             rows.flush()
             del rows
         return np.load(path, mmap_mode="r")

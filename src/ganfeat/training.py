@@ -170,7 +170,7 @@ class Trainer:
         self.step = 0
         self.updates = 0  # of the average
         self._stop = False
-        self._trained: tuple[tuple[int, int], Tensors] | None = None
+        self._trained: tuple[int, int, Tensors] | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
 
@@ -355,16 +355,17 @@ class Trainer:
 
     # ------------------------------------------------------------------ state
 
-    def trained(self, recalibration_batches: int = RECALIBRATION_BATCHES) -> Tensors:
+    def trained(self, recalibration_batches: int | None = None) -> Tensors:
         """Weights for use: batch norms re-estimated, the sampler's averaged. Training is not touched.
 
         D's statistics come from real images only, G's from z; see :mod:`ganfeat.nets.batchnorm`. The last
-        result is kept, so that it costs nothing to ask again at the same step.
+        result is kept: whoever asks at the same step without a number of batches gets what was saved.
         """
-        asked = (self.step, recalibration_batches)
-        if self._trained is None or self._trained[0] != asked:
-            self._trained = (asked, self._make_trained(recalibration_batches))
-        return self._trained[1]
+        kept = self._trained
+        if kept is None or kept[0] != self.step or recalibration_batches not in (None, kept[1]):
+            batches = recalibration_batches or RECALIBRATION_BATCHES
+            kept = self._trained = (self.step, batches, self._make_trained(batches))
+        return kept[2]
 
     def _make_trained(self, recalibration_batches: int) -> Tensors:
         model = copy.deepcopy(self.objective)

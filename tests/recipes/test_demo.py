@@ -195,3 +195,9 @@ def test_neighbours_are_the_nearest_by_cosine_of_standardised_features():
     assert np.array_equal(nearest, np.argsort(-cosine, axis=1)[:, :8])
     queries, nearest = demo.nearest_neighbours((learn[:3], held_out), None)
     assert queries.tolist() == list(range(10)) and nearest.shape == (10, 3)
+
+
+def test_the_epochs_are_those_trained(tmp_path):
+    """A run that has more than are asked for is not trained back."""
+    assert demo.run(tmp_path, few(), silent, epochs=2, draws=1)["epochs"] == 2
+    assert demo.run(tmp_path, few(), silent, epochs=1, draws=1)["epochs"] == 2

@@ -189,7 +189,7 @@ def run(
             "command": command,
             "precision": gan.precision_,
             "seed": seed,
-            "epochs": epochs,
+            "epochs": gan.n_iter_,
             "continued": resumed,
             **compared,
             "protocol": protocol.card() | edges | gan_card(gan),
