@@ -1,11 +1,12 @@
-"""Which layers, and before or after batch norm and activation? Measured on a trained network.
+"""Before or after batch norm and activation, max- or average-pooled? Measured on every layer of a trained network.
 
     python examples/which_tap.py RUN DATA [--out results.json]
 
-Every conv layer of the run's discriminator and all of them together, each read after the convolution, after batch
-norm, and after the activation, max-pooled and average-pooled to 4 x 4, under one few-label protocol; beside raw pixels
-and the same layers of the network before training. DATA must have labels and should be the images of the run: a fifth
-is held out for scoring; of a `ganfeat demo` run, just those images that it held out.
+`ganfeat compare` tells which layer of which network is best, each read and pooled in one way. This asks about the way:
+every conv layer of the run's discriminator and all of them together, read after the convolution, after batch norm, and
+after the activation, max-pooled and average-pooled to 4 x 4, under one few-label protocol; beside raw pixels and the
+same layers of the network before training. DATA must have labels and should be the images of the run: a fifth is held
+out for scoring; of a `ganfeat demo` run, just those images that it held out.
 """
 
 from __future__ import annotations
@@ -52,15 +53,14 @@ def main() -> None:
     results = {
         "raw pixels": {"features": int(images.images[0].size), **score(images.images.reshape(len(images), -1), False)}
     }
-    depth = len(gan.extractor(taps="all").blocks_)
-    untrained = gan.random_init()
-    layers = [("all layers", "all"), *((f"layer {i}", i) for i in range(depth))]
-    for model_name, model in (("untrained", untrained), ("trained", gan)):
+    for model_name, model in (("untrained", gan.random_init()), ("trained", gan)):
         for at in ("conv", "norm", "activation"):
             for pooling in ("max", "avg"):
-                for layer, taps in layers:
-                    extractor = model.extractor(taps=taps, at=at, pooling=pooling)
-                    rows = extractor.transform(images)
+                extractor = model.extractor(taps="all", at=at, pooling=pooling)
+                union = extractor.transform(images)  # one pass: a layer is a range of columns
+                layers = np.array([name.rpartition("[")[0] for name in extractor.get_feature_names_out()])
+                parts = {f"layer {i}": union[:, layers == tap.name] for i, tap in enumerate(extractor.taps_)}
+                for layer, rows in {"all layers": union, **parts}.items():
                     name = f"{model_name}, {layer}, {at}, {pooling}-pooled"
                     results[name] = {"features": int(rows.shape[1]), **score(rows)}
                     print(

@@ -16,8 +16,12 @@ _HOMES = {
     "FeatureExtractor": "ganfeat.features",
     "ImageDataset": "ganfeat.data",
     "InputError": "ganfeat.errors",
+    "KMeansFeatures": "ganfeat.probes",
+    "KNNClassifier": "ganfeat.probes",
     "LinearSVM": "ganfeat.probes",
+    "LogisticProbe": "ganfeat.probes",
     "RunError": "ganfeat.errors",
+    "SoftmaxRegression": "ganfeat.probes",
     "few_label_curve": "ganfeat.probes",
     "load": "ganfeat.estimators",
     "load_images": "ganfeat.data",
@@ -28,8 +32,12 @@ __all__ = [
     "FeatureExtractor",
     "ImageDataset",
     "InputError",
+    "KMeansFeatures",
+    "KNNClassifier",
     "LinearSVM",
+    "LogisticProbe",
     "RunError",
+    "SoftmaxRegression",
     "few_label_curve",
     "load",
     "load_images",
@@ -40,7 +48,14 @@ if TYPE_CHECKING:
     from ganfeat.errors import InputError, RunError
     from ganfeat.estimators import DCGAN, load
     from ganfeat.features import FeatureExtractor
-    from ganfeat.probes import LinearSVM, few_label_curve
+    from ganfeat.probes import (
+        KMeansFeatures,
+        KNNClassifier,
+        LinearSVM,
+        LogisticProbe,
+        SoftmaxRegression,
+        few_label_curve,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -146,3 +147,17 @@ def fingerprint(array: NDArray[Any]) -> str:
     for block in blocks(array):
         digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
+
+
+def release(array: NDArray[Any]) -> None:
+    """Give the pages of a memory map that have been read back to the system; anything else is left alone.
+
+    They stay in the system's cache of the file while there is room, but no longer count as this process's memory.
+    """
+    base: Any = array
+    private = False
+    while base is not None and not isinstance(base, mmap.mmap):
+        private = private or (isinstance(base, np.memmap) and base.mode == "c")  # its changes are in memory only
+        base = getattr(base, "base", None)
+    if base is not None and not private and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)

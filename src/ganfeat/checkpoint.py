@@ -54,6 +54,8 @@ CONTINUABLE = (
     "threads:",
     "ganfeat:",
     "torch:",
+    "estimator.convs_per_scale: None -> 1",  # of a run that is older than these settings
+    "estimator.norm_epsilon: None -> 1e-05",
 )
 """Settings that may change between the start of a run and its continuation."""
 

@@ -163,3 +163,15 @@ def describe_machine(device: torch.device | None = None) -> dict[str, Any]:
     if device is not None and device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
     return machine
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that are free on the device now; a large number where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    information = Path("/proc/meminfo")
+    if information.exists():
+        for line in information.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62

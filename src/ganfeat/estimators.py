@@ -42,6 +42,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
 
     method: ClassVar[str]
     network: ClassVar[str] = "discriminator"
+    _untrained: Tensors | None
 
     @abstractmethod
     def _objective(self, image_shape: ImageShape) -> Objective:
@@ -171,8 +172,15 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         )
         self._check_network()
         if folder is None:
+            if before is None:
+                self._data: dict[str, Any] = {}
             yield from self._train(images, settings, None, before=before)
             return
+        if folder.exists and _imported(folder.config()):
+            raise InputError(
+                f"{folder.path} holds imported weights, without the state of their training, so they cannot be trained "
+                "on: give --out (run=) another folder to train a network of your own"
+            )
         if len(images) < 2:
             raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
         data = {
@@ -389,6 +397,37 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         finally:
             del self._trainer
 
+    def adopt(self, tensors: Tensors, untrained: Tensors, *, image_shape: ImageShape, data: dict[str, Any]) -> Self:
+        """Become the fitted model of networks that others trained, for ``uint8`` images.
+
+        Parameters
+        ----------
+        tensors : dict
+            State of the whole objective, batch-norm statistics included.
+        untrained : dict
+            The same of the objective as ``random_state`` initialises it: the baseline.
+        image_shape : (height, width, channels)
+        data : dict
+            What is known of the training, for the run folder: JSON, with ``imported`` (from where) and ``epochs``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If the tensors do not fit the parameters.
+        """
+        self.image_shape_, self.n_features_in_ = image_shape, int(np.prod(image_shape))
+        self.scaling_, self._integer = Scaling(), True
+        self.device_ = resolve_device(self.device)
+        self.history_, self.n_iter_, self.finished_ = [], int(data["epochs"]), True
+        self._data = data
+        self._untrained = self._tapped(untrained)
+        self._adopt(tensors, self._seed(None), self._resolved_precision())
+        return self
+
     def _tapped(self, tensors: Tensors) -> Tensors:
         """Of an objective's tensors, those of the network whose layers are the features."""
         tapped = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
@@ -402,7 +441,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             kept = self._tapped(trainer.trained())
             if folder is not None:
                 folder.write_untrained(kept)
-        self._untrained: Tensors | None = kept
+        self._untrained = kept
 
     def _adopt(self, tensors: Tensors, seed: int, precision: str) -> None:
         """Take trained weights as this estimator's."""
@@ -582,6 +621,8 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
         newest = folder.newest_step()
         model.finished_ = (last["step"] if newest is None else newest) >= last["total_steps"]
+        if _imported(config):
+            model.n_iter_, model.finished_ = int(config["data"]["epochs"]), True
         return model
 
 
@@ -610,6 +651,13 @@ class DCGAN(_GANEstimator):
         Maps of D's first and G's last hidden layer; doubled at every halving of the side.
     kernel_size : int
         Odd.
+    convs_per_scale : {1, 2}
+        Convolutions per halving of the side. The authors' network for 32 x 32 ImageNet has 2, with ``kernel_size=3``,
+        ``width=128`` and ``n_components=256``: 28,672 features.
+    generator_maps : sequence of int, optional
+        Maps of G's hidden layers, from z on. By default D's, backwards; others come with imported weights.
+    norm_epsilon : float
+        Added to the variance in batch norm. The authors' is 1e-8, which blows up a map that never varies.
     prior : {"uniform", "normal"}
         Distribution of z: U(-1, 1) or N(0, 1).
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
@@ -675,6 +723,9 @@ class DCGAN(_GANEstimator):
         n_components: int = 100,
         width: int = 64,
         kernel_size: int = 5,
+        convs_per_scale: int = 1,
+        generator_maps: Sequence[int] | None = None,
+        norm_epsilon: float = 1e-5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
         max_iter: int | None = None,
@@ -697,6 +748,9 @@ class DCGAN(_GANEstimator):
         self.n_components = n_components
         self.width = width
         self.kernel_size = kernel_size
+        self.convs_per_scale = convs_per_scale
+        self.generator_maps = generator_maps
+        self.norm_epsilon = norm_epsilon
         self.prior = prior
         self.augment = augment
         self.max_iter = max_iter
@@ -717,13 +771,17 @@ class DCGAN(_GANEstimator):
         self.verbose = verbose
 
     def _objective(self, image_shape: ImageShape) -> GAN:
-        for name in ("n_components", "width", "kernel_size"):
+        for name in ("n_components", "width", "kernel_size", "convs_per_scale"):
             require(name, getattr(self, name), int, least=1)
+        require("norm_epsilon", self.norm_epsilon, float, above=0)
         return GAN(
             image_shape,
             n_components=self.n_components,
             width=self.width,
             kernel_size=self.kernel_size,
+            convs_per_scale=self.convs_per_scale,
+            generator_maps=self.generator_maps,
+            norm_epsilon=self.norm_epsilon,
             prior=self.prior,
             augment=[self.augment] if isinstance(self.augment, str) else self.augment,
         )
@@ -766,12 +824,25 @@ def load(path: Path | str, *, device: str = "auto") -> Any:
         raise InputError(f"{path}/config.json is damaged: {error!r} is missing or wrong") from None
 
 
+def _imported(config: dict[str, Any]) -> bool:
+    """Whether a run folder holds weights that were trained elsewhere."""
+    return "imported" in (config.get("data") or {})
+
+
 def _card(config: dict[str, Any]) -> str:
     """A model card in Markdown."""
     height, width, channels = config["image_shape"]
     rows = "\n".join(f"| {k} | {v} |" for k, v in config["estimator"].items())
     data = config["data"]
-    learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})." if data else ""
+    learned = ""
+    if _imported(config):
+        statistics = data["statistics"]
+        learned = (
+            f"\n\nImported from {data['imported']}, {data['source']}. Batch-norm statistics: D's were estimated on "
+            f"{statistics['discriminator']}, G's on {statistics['generator']}."
+        )
+    elif data:
+        learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})."
     return (
         f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
         f"{learned}\n\n"

@@ -28,7 +28,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write(stem, rows, labels, baselines=True):
+def write(stem, rows, labels, baselines=True, **made):
     np.save(stem.with_suffix(".npy"), rows.astype(np.float32))
     np.save(stem.with_suffix(".labels.npy"), labels)
     if baselines:
@@ -38,7 +38,7 @@ def write(stem, rows, labels, baselines=True):
     card = {"run": "runs/digits", "network": "dcgan discriminator, width 4, 1 epochs", "images": len(rows)}
     card |= {"taps": ["0", "1"], "pool": 4, "pooling": "max", "batch norm": "eval", "fingerprint": "f00d"}
     card["rows"] = dict.fromkeys(["features", "labels", *beside], len(rows))
-    stem.with_suffix(".json").write_text(json.dumps(card))
+    stem.with_suffix(".json").write_text(json.dumps(card | made))
 
 
 def call(*arguments):
@@ -125,6 +125,51 @@ def test_test_files(folder, capsys):
     assert (result["train"], result["test"]) == (200, 100)
     assert result["accuracy"]["ganfeat"] == expected
     assert len(result["accuracy"]) == 4
+
+
+MADE = {
+    "run": ("runs/digits", "runs/others"),
+    "network": ("dcgan discriminator, width 4, 1 epochs", "dcgan discriminator, width 4, 2 epochs"),
+    "taps": (["0", "1"], ["0", "2"]),
+    "pool": (4, 2),
+    "pooling": ("max", "avg"),
+    "batch norm": ("eval", "recalibrate"),
+    "recalibrated on": ("train/", "test/"),
+    "untrained network": ("the run's own", "seed 1"),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_test_features_that_were_made_in_another_way_are_refused(name, folder, capsys):
+    """Their columns may be as many, and are still columns of other things."""
+    ours, theirs = MADE[name]
+    write(folder / "a", ROWS[:200], NAMES[:200], **{name: ours})
+    write(folder / "b", ROWS[200:], NAMES[200:], **{name: theirs})
+    pairs = [folder / "a.npy", folder / "a.labels.npy", "--test", folder / "b.npy"]
+    pairs += ["--test-labels", folder / "b.labels.npy"]
+    assert call(*pairs, *QUICK) == 2
+    said = capsys.readouterr().err
+    words = [", ".join(value) if isinstance(value, list) else value for value in (ours, theirs)]
+    assert f"made in different ways ({name} {words[0]} and {words[1]}): extract both with the same run" in said
+    if name == "untrained network":
+        assert call(*pairs, *QUICK, "--no-baselines") == 0
+    (folder / "b.json").unlink()
+    assert call(*pairs, *QUICK, "--no-baselines") == 0
+
+
+def test_another_spelling_of_the_run_or_fewer_baselines_are_no_difference(folder, capsys):
+    write(
+        folder / "b",
+        ROWS[200:],
+        NAMES[200:],
+        False,
+        run=str((folder / "../x").resolve()),
+        data="test/",
+        dtype="float16",
+    )
+    write(folder / "a", ROWS[:200], NAMES[:200], run=f"{folder}/../x/", **{"untrained network": "the run's own"})
+    pairs = [folder / "a.npy", folder / "a.labels.npy", "--test", folder / "b.npy"]
+    assert list(result_of(capsys, *pairs, "--test-labels", folder / "b.labels.npy")["accuracy"]) == ["ganfeat"]
 
 
 def test_baselines_that_are_not_there_are_named(folder, capsys):

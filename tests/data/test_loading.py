@@ -82,7 +82,7 @@ def test_arrays_are_resized_with_their_labels():
         (np.zeros((2, 0, 0, 1), np.uint8), "empty"),
         (ImageDataset(np.zeros((0, 8, 8, 1), np.uint8)), "empty"),
         ([np.zeros((8, 8)), np.zeros((9, 9))], "one array"),
-        (["a.png", "b.png"], "not one array of pixels"),
+        (["a.png", "b.png"], "a list of paths must name parquet files, and 'a.png' is none: give images by folder"),
         (b"bytes", "not one array of pixels"),
         (None, "not one array of pixels"),
     ],

@@ -77,7 +77,10 @@ def test_paths_inside_are_not_followed(tmp_path):
 def test_shards_by_folder_and_glob(tmp_path):
     write(tmp_path / "data-00000-of-00002.parquet", IMAGES[:4], label=[0, 1, 2, 3])
     write(tmp_path / "data-00001-of-00002.parquet", IMAGES[4:], label=[4, 5, 6])
-    for source in (tmp_path, tmp_path / "data-*.parquet", str(tmp_path / "*.parquet")):
+    shards = sorted(tmp_path.iterdir())
+    (tmp_path / "._data-00000-of-00002.parquet").write_bytes(b"what macOS leaves")
+    lists = (shards, tuple(map(str, reversed(shards))))
+    for source in (tmp_path, tmp_path / "data-*.parquet", str(tmp_path / "*.parquet"), *lists):
         dataset = load_images(source)
         assert np.array_equal(dataset.images, IMAGES)
         assert dataset.labels.tolist() == list(range(7))
@@ -93,6 +96,105 @@ def test_splits_are_not_mixed(tmp_path):
     with pytest.raises(InputError, match=r"splits test, train: say which, one of '.*test\*\.parquet'"):
         load_images(tmp_path)
     assert len(load_images(tmp_path / "test*.parquet")) == 2
+
+
+def test_names_of_splits(tmp_path):
+    """As the Hub names shards, or folders, with splits of any name; the way out that is named leads out."""
+    layouts = {
+        "test, train": ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
+        "extra, train": ("extra-00000-of-00001.parquet", "train-00000-of-00001-0a1b2c3d.parquet"),
+        "train, validation": ("a/train/0000.parquet", "a/val/0000.parquet"),
+        "test, train ": ("train/data-00000-of-00001.parquet", "test/data-00000-of-00001.parquet"),
+        "test, train  ": ("Train.parquet", "test.parquet"),
+    }
+    for row, (splits, names) in enumerate(layouts.items()):
+        for place, name in enumerate(names):
+            path = tmp_path / f"[{row}]" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, IMAGES[place : place + 1])
+        with pytest.raises(InputError, match=f"splits {splits.strip()}: say which, one of ") as refused:
+            load_images(tmp_path / f"[{row}]")
+        sources = [source.strip("'") for source in str(refused.value).split("one of ")[1].split(", ")]
+        assert sum(len(load_images(source)) for source in sources) == len(names)
+
+
+def test_lists_of_paths(tmp_path):
+    a, b = write(tmp_path / "a.parquet", IMAGES[:4]), write(tmp_path / "b.parquet", IMAGES[4:])
+    assert load_images([b, a]).source == f"{a} … {b} (2 files)"
+    assert load_images((a,)).source == str(a)
+    for wrong, said in (
+        ([a, tmp_path / "c.parquet"], r"there is no file .*c\.parquet.*did you mean"),
+        ([a, tmp_path], "a list of paths must name parquet files"),
+        ([a, str(tmp_path / "b.png")], r"b\.png' is none: give images by folder"),
+        ([a, b, tmp_path / ".." / tmp_path.name / "a.parquet"], "twice"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_images(wrong)
+
+
+def test_house_numbers_in_shards(tmp_path):
+    """The Hub's copy of SVHN: settings, skipping, packing and progress go over all shards as over one file."""
+    names, labels = list("0123456789"), [9, 0, 1, 5, 5, 7, 2]
+    for row, part in enumerate((slice(0, 3), slice(3, 6), slice(6, 7))):
+        path = tmp_path / "svhn" / "cropped_digits" / f"train-{row:05}-of-00003.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, IMAGES[part], names, label=labels[part])
+    whole = load_images(write(tmp_path / "one.parquet", IMAGES, names, label=labels))
+    seen = []
+    source = str(path.parent / "train-*.parquet")
+    dataset = load_images(source, progress=lambda done, total: seen.append((done, total)))
+    assert dataset.fingerprint() == whole.fingerprint()
+    assert (dataset.labels.tolist(), dataset.classes, dataset.source) == (labels, tuple(names), source)
+    assert seen[-1] == (7, 7)
+    options = {"size": 4, "channels": 1, "limit": 4}
+    small = load_images(whole.images, **options)
+    for _ in range(2):
+        packed = load_images(source, **options, pack=tmp_path / "pack.npy")
+        assert packed.images.shape == small.shape
+        assert packed.labels.tolist() == [labels[row] for row in (0, 1, 3, 5)]
+    with pytest.raises(InputError, match="other images"):
+        load_images(sorted(path.parent.iterdir())[:2], **options, pack=tmp_path / "pack.npy")
+    broken = pa.array([{"bytes": b"no image", "path": None}], CELL)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "image", broken), path)
+    dataset = load_images(source, max_skipped=1)
+    assert [skipped.source for skipped in dataset.skipped] == [f"{path.name}:0"]
+    assert dataset.labels.tolist() == labels[:6]
+    with pytest.raises(InputError, match=f"1 of 7 images.*none may be:\n  {path.name}:0"):
+        load_images(source, strict=True)
+
+
+def test_shards_must_agree(tmp_path):
+    a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    labels = [0, 1, 0, 1, 1, 0, 1]
+    write(a, names=["cat", "dog"], label=labels)
+    for wrong, said in (
+        ({}, "differ in the column 'label'"),
+        ({"label": labels, "names": ["dog", "cat"]}, "name the classes in 'label' differently"),
+        ({"label": labels}, "name the classes in 'label' differently"),
+        ({"label": list("abababa")}, "differ in the column 'label'"),
+        ({"fine_label": labels}, "differ in the column '(fine_)?label'"),
+    ):
+        write(b, **wrong)
+        for first, second in ((a, b), (b, a)):
+            shards = [shard.rename(tmp_path / f"{row}.parquet") for row, shard in enumerate((first, second))]
+            with pytest.raises(InputError, match=rf"1\.parquet and .*0\.parquet {said}: load them separately"):
+                load_images(tmp_path)
+            for shard, name in zip(shards, (first, second), strict=True):
+                shard.rename(name)
+    pq.write_table(pa.table({"picture": [png(IMAGES[0])], "label": [0]}), b)
+    with pytest.raises(InputError, match=r"b\.parquet and .*a\.parquet differ in the column 'image'"):
+        load_images(tmp_path)
+
+
+def test_damage_between_header_and_footer_names_the_shard(tmp_path):
+    write(tmp_path / "a.parquet", label=list(range(7)))
+    content = bytearray(write(tmp_path / "b.parquet", label=list(range(7))).read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[4:footer] = bytes(footer - 4)
+    (tmp_path / "b.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"b\.parquet is damaged .*fetch it again"):
+        load_images(tmp_path)
 
 
 def test_what_is_no_table_of_images(tmp_path):

@@ -42,6 +42,36 @@ def test_narrowest_input_is_what_the_last_strided_convolution_reads():
     assert narrowest_input(8, 64) == 1
 
 
+@pytest.mark.parametrize("convs_per_scale", [1, 2])
+@pytest.mark.parametrize("shape", [(32, 32), (64, 8), (28, 28), (5, 5), (3, 9)])
+def test_narrowest_input_is_the_smallest_map_that_a_convolution_of_d_reads(shape, convs_per_scale):
+    read = []
+    discriminator = Discriminator((*shape, 1), width=2, convs_per_scale=convs_per_scale)
+    for block in discriminator.blocks:
+        block.conv.register_forward_pre_hook(lambda _, args: read.append(min(args[0].shape[2:])))
+    discriminator(torch.zeros(2, 1, *shape))
+    assert min(read) == narrowest_input(*shape)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_bf16_gradients_of_stride_one_are_right_for_narrow_maps_too(width, kind):
+    """Those of stride two are not for maps one pixel wide, which is why `narrowest_input` is asked for.
+
+    bf16 has 8 bits of mantissa, so a sum of products is off by less than a hundredth of its size.
+    """
+    generator = torch.Generator().manual_seed(0)
+    layer = kind(8, 8, 3, stride=1, padding=1, bias=False).to(memory_format=torch.channels_last)
+    x_NCHW = torch.randn(16, 8, 4, width, generator=generator).to(memory_format=torch.channels_last)
+    gradient = torch.randn(16, 8, 4, width, generator=generator)
+    layer(x_NCHW).backward(gradient)
+    expected, layer.weight.grad = layer.weight.grad, None
+    with torch.autocast("cpu", torch.bfloat16):
+        y_NCHW = layer(x_NCHW)
+    y_NCHW.backward(gradient.to(y_NCHW.dtype))
+    assert (layer.weight.grad - expected).norm() < 0.01 * expected.norm()
+
+
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
 @pytest.mark.parametrize("side", [1, 2, 5, 7, 8, 28])
 def test_the_transposed_convolution_undoes_the_size_of_the_strided_one(side, kernel_size):
@@ -50,6 +80,10 @@ def test_the_transposed_convolution_undoes_the_size_of_the_strided_one(side, ker
     small = block(x_NCHW)
     up = fractionally_strided(3, 2, kernel_size, tuple(small.shape[2:]), (side, side + 3))
     assert up(small).shape == x_NCHW.shape
+    same = ConvBlock(2, 3, kernel_size, norm=False, stride=1)(x_NCHW)
+    assert same.shape[2:] == x_NCHW.shape[2:]
+    up = fractionally_strided(3, 2, kernel_size, (side, side + 3), (side, side + 3), stride=1)
+    assert up(same).shape == x_NCHW.shape
 
 
 @pytest.mark.parametrize("kernel_size", [2, 4, 1, 0, -3])

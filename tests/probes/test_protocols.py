@@ -13,8 +13,9 @@ from sklearn.svm import LinearSVC
 from ganfeat import InputError
 from ganfeat.probes import FewLabels, compare, few_label_curve, margin
 from ganfeat.probes.baselines import principal_components
-from ganfeat.probes.protocols import AT_EDGE, draw_labels, hold_out, summary
-from ganfeat.probes.svm import FALLBACK_C, FeatureScaler, solve
+from ganfeat.probes.protocols import AT_EDGE, PROTOCOLS, Protocol, draw_labels, hold_out, summary
+from ganfeat.probes.scaler import FeatureScaler
+from ganfeat.probes.svm import FALLBACK_C
 
 DIGITS, NAMES = load_digits(return_X_y=True)
 TRAIN, TRAIN_Y, TEST, TEST_Y = DIGITS[:600], NAMES[:600], DIGITS[600:900], NAMES[600:900]
@@ -192,10 +193,94 @@ def test_the_card_says_how_it_was_done():
     assert card["labels per class"] == [1, 5]
     assert "7" in card["draws"] and "seed 9" in card["draws"]
     assert "4-fold cross-validation on training labels" in card["C"]
-    assert "pooled over the first draws (up to five, about 500 rows)" in card["C"]
+    assert "pooled over the first draws (up to five, about 500 rows; above 1,000" in card["C"]
     assert "95 %" in card["interval"] and "Student" in card["interval"]
     assert "neither other training seeds nor other test images" in card["interval"]
     assert "without" in card["scale"] or "unlabelled" in card["scale"]
+
+
+# ---------------------------------------------------------------- the field's protocols
+
+
+def test_the_papers_protocols_are_data():
+    assert all(isinstance(p, Protocol) and json.dumps(p.card()) for p in PROTOCOLS.values())
+    svhn = PROTOCOLS["svhn-1000"]
+    np.testing.assert_allclose(svhn.Cs, np.array([1, 2, 5, 10, 20, 50, 100]) * 1e-4)
+    assert (svhn.draws, svhn.validation_rows, svhn.validation_draws, svhn.scaling) == (100, 10_000, 10, "none")
+    assert svhn.draws_for(100, 7000, 10) == 100
+    assert PROTOCOLS["all-labels"].card()["labels per class"] == ["all"]
+
+
+def test_c_by_validation_written_out():
+    """Rows held back by their own generator, the mean over the first draws, features as they are, 1.96 std."""
+    protocol = Protocol(
+        labels_per_class=(8,),
+        draws=5,
+        labelled_rows=None,
+        Cs=(1e-6, 1e-4, 1e-2),
+        choose="validation",
+        validation_rows=200,
+        validation_draws=3,
+        scaling="none",
+        interval="draws",
+    )
+    (point,) = few_label_curve(TRAIN, TRAIN_Y, TEST, TEST_Y, protocol).values()
+    mixed = np.random.default_rng([0, 2]).permutation(600)
+    held_back, pool = np.sort(mixed[:200]), np.sort(mixed[200:])
+    draws = [pool[draw_labels(TRAIN_Y[pool], 8, d, 0)] for d in range(5)]
+
+    def accuracy(rows, C, test, answers):
+        svm = LinearSVC(C=C, dual=False, random_state=0, tol=1e-6, max_iter=5000).fit(TRAIN[rows], TRAIN_Y[rows])
+        return np.mean(svm.predict(test) == answers)
+
+    means = [np.mean([accuracy(r, C, TRAIN[held_back], TRAIN_Y[held_back]) for r in draws[:3]]) for C in protocol.Cs]
+    assert point["C"] == protocol.Cs[int(np.argmax(means))] and np.argmax(means) != 0
+    expected = [accuracy(rows, point["C"], TEST, TEST_Y) for rows in draws]
+    np.testing.assert_allclose(point["accuracies"], expected, atol=0.007)
+    assert protocol.half_width(point) == pytest.approx(1.96 * np.std(point["accuracies"], ddof=1))
+    assert Protocol().half_width(point) == point["ci95"]
+
+
+def test_all_labels_are_one_draw_of_all_rows():
+    (point,) = few_label_curve(TRAIN, TRAIN_Y, TEST, TEST_Y, PROTOCOLS["all-labels"]).values()
+    scaler = FeatureScaler().fit(TRAIN)
+    svm = LinearSVC(C=point["C"], dual=False, random_state=0).fit(scaler.transform(TRAIN), TRAIN_Y)
+    assert point["draws"] == 1
+    assert point["mean"] == pytest.approx(np.mean(svm.predict(scaler.transform(TEST)) == TEST_Y), abs=0.007)
+
+
+def test_a_memory_map_is_probed_as_an_array_is(tmp_path):
+    np.save(tmp_path / "rows.npy", TRAIN.astype(np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    protocol = Protocol(labels_per_class=(5, None), draws=2)
+    a = few_label_curve(mapped, TRAIN_Y, TEST, TEST_Y, protocol)
+    b = few_label_curve(TRAIN.astype(np.float32), TRAIN_Y, TEST, TEST_Y, protocol)
+    assert {k: v["accuracies"] for k, v in a.items()} == {k: v["accuracies"] for k, v in b.items()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"labels_per_class": ()},
+        {"labels_per_class": (0,)},
+        {"Cs": ()},
+        {"Cs": (0.0,)},
+        {"draws": 0},
+        {"choose": "test set"},
+        {"choose": "validation"},
+        {"scaling": "zscore"},
+        {"interval": "min-max"},
+    ],
+)
+def test_wrong_protocols_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong)) if wrong != {"choose": "validation"} else "validation_rows"):
+        Protocol(**wrong)
+
+
+def test_validation_rows_must_leave_every_class_something():
+    protocol = Protocol(labels_per_class=(1,), choose="validation", validation_rows=600)
+    with pytest.raises(InputError, match="lower validation_rows"):
+        few_label_curve(TRAIN, TRAIN_Y, TEST, TEST_Y, protocol)
 
 
 # ---------------------------------------------------------------- comparisons
@@ -272,7 +357,7 @@ def test_single_draws_are_compared_image_by_image():
         scaler = FeatureScaler(standardise).fit(sets[name][0])
         point = result["accuracy"][name][k]
         assert point.keys() == {"mean", "std", "ci95", "draws", "C", "accuracies"}
-        svm = solve(scaler.transform(sets[name][0]), TRAIN_Y[:100], point["C"])
+        svm = LinearSVC(C=point["C"], dual=False, random_state=0).fit(scaler.transform(sets[name][0]), TRAIN_Y[:100])
         right.append(svm.predict(scaler.transform(sets[name][1])) == TEST_Y)
     by_image = right[0].astype(float) - right[1]
     assert margin_of_k["mean"] == pytest.approx(by_image.mean(), abs=0.01)

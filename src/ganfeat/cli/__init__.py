@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ VERBS = {
     "train": "Learn from images without labels, into a run folder.",
     "extract": "Turn images into features with a trained network.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",
+    "compare": "Tell which network, and which of its layers, gives the best features.",
     "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
+    "import": "Make a run folder of weights that others trained and released.",
 }
 
 
@@ -31,6 +34,12 @@ def strictly(kind: Any, tokens: Sequence[Token]) -> Any:
     return convert(kind, tokens)
 
 
+def _place(verb: str) -> str:
+    """Where a verb's function is: in the file of its name, with a ``_`` behind one that Python keeps for itself."""
+    name = f"{verb}_" if keyword.iskeyword(verb) else verb
+    return f"ganfeat.cli.{name}:{name}"
+
+
 app = App(
     name="ganfeat",
     version=ganfeat.__version__,
@@ -41,7 +50,7 @@ app = App(
     "`ganfeat train photos/ --out runs/photos`. `ganfeat VERB --help` explains a verb.",
 )
 for _verb, _help in VERBS.items():
-    app.command(f"ganfeat.cli.{_verb}:{_verb}", name=_verb, help=_help)
+    app.command(_place(_verb), name=_verb, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in VERBS:  # the verb that is called explains itself in full, not by its line
         del app[arguments[0]]
-        app.command(f"ganfeat.cli.{arguments[0]}:{arguments[0]}", name=arguments[0])
+        app.command(_place(arguments[0]), name=arguments[0])
     try:
         status = app(
             arguments,

@@ -61,11 +61,19 @@ def info(
         ("method", config["method"]),
         (
             "images",
-            f"{height} x {width} x {channels}" + (f", {data['n']:,} from {data['source']}" if data else ""),
+            f"{height} x {width} x {channels}" + (f", {data['n']:,} from {data['source']}" if "n" in data else ""),
+        ),
+        *(
+            [("imported", f"{data['imported']}, {data['source']}")]
+            + [(f"batch norm of the {k}", v) for k, v in data["statistics"].items()]
+            if "imported" in data
+            else []
         ),
         (
             "epochs",
-            f"{last.get('epoch', 0):.2f}, {last.get('step', 0):,} of {last.get('total_steps', 0):,} mini-batches",
+            f"{data['epochs']}, elsewhere"
+            if "imported" in data
+            else f"{last.get('epoch', 0):.2f}, {last.get('step', 0):,} of {last.get('total_steps', 0):,} mini-batches",
         ),
         ("parameters", ", ".join(f"{k} {v:,}" for k, v in parameters.items()) or "-"),
         ("precision", f"{config['precision']} on {config['device']}"),

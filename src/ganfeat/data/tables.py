@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ _IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "bytes")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 _SPLITS = {"train": "train", "test": "test", "validation": "validation", "valid": "validation"}
 _SPLITS |= {"val": "validation", "dev": "validation"}
+_HUB_NAME = re.compile(r"(.+)-\d{5}-of-\d{5}(-.*)?")
 _ROWS_AT_ONCE = 64
+_LABELS_AT_ONCE = 1 << 16
 
 
 def open_parquet(paths: list[Path], source: str) -> EncodedImages:
@@ -29,7 +33,7 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
     Parameters
     ----------
     paths : list of Path
-        Read in the order given. All must have the same image column.
+        Read in the order given. All must have the same image and label columns and class names.
     source : str
         What they are, in words.
 
@@ -43,7 +47,8 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
     Raises
     ------
     InputError
-        If a file is not parquet, or has no column of encoded images, or more than one candidate.
+        If a file is not parquet, or has no column of encoded images, or more than one candidate, or is unlike
+        the first.
     """
     import pyarrow.parquet as pq
 
@@ -59,9 +64,14 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
         if schema is None:
             schema = own
             image_column, label_column = _image_column(own, path), _label_column(own)
-        for column in filter(None, (image_column, label_column)):
-            if column not in own.names or own.field(column).type != schema.field(column).type:
+        for column in filter(None, (image_column, label_column, _label_column(own))):
+            kinds = [one.field(column).type if column in one.names else None for one in (own, schema)]
+            if kinds[0] != kinds[1]:
                 raise InputError(f"{path} and {paths[0]} differ in the column {column!r}: load them separately")
+        if label_column is not None and _class_names(own, label_column) != _class_names(schema, label_column):
+            raise InputError(
+                f"{path} and {paths[0]} name the classes in {label_column!r} differently: load them separately"
+            )
         ids += [f"{printable(path.name)}:{row}" for row in range(rows)]
     assert image_column is not None
     labels, classes = _labels(paths, schema, label_column) if label_column else (None, None)
@@ -80,23 +90,31 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
 
 
 def one_split(paths: list[Path], root: Path) -> list[Path]:
-    """Refuse shards of several splits, which nobody means to mix.
+    """Refuse shards of several splits in the folder `root`, which nobody means to mix.
 
     Raises
     ------
     InputError
-        Naming the glob for each split.
+        Naming the glob, or the folder, of each split.
     """
-    globs: dict[str, str] = {}
-    for path in paths:
-        prefix = path.stem.replace("_", "-").replace(".", "-").split("-")[0]
-        split = _SPLITS.get(prefix.lower())
-        if split is not None:
-            globs.setdefault(split, f"{path.parent}/{prefix}*{path.suffix}")
-    if len(globs) > 1:
-        choices = ", ".join(repr(glob) for glob in sorted(globs.values()))
-        raise InputError(f"{root} holds the splits {', '.join(sorted(globs))}: say which, one of {choices}")
+    choices = dict(filter(None, (_split_of(path, root) for path in reversed(paths))))
+    if len(choices) > 1:
+        sources = ", ".join(map(repr, sorted(choices.values())))
+        raise InputError(f"{root} holds the splits {', '.join(sorted(choices))}: say which, one of {sources}")
     return paths
+
+
+def _split_of(path: Path, root: Path) -> tuple[str, str] | None:
+    """Give a shard's split and the source that is this split alone; None where no name tells."""
+    hub = _HUB_NAME.fullmatch(path.stem)
+    word = hub[1] if hub else re.split("[-_.]", path.stem)[0]
+    pattern = f"{glob.escape(str(path.parent))}/{word}{'-' if hub else ''}*{path.suffix}"
+    if split := _SPLITS.get(word.lower()):
+        return split, pattern
+    for above in path.relative_to(root).parents:
+        if split := _SPLITS.get(above.name.lower()):
+            return split, str(root / above)
+    return (word, pattern) if hub else None
 
 
 def _image_column(schema: Any, path: Path) -> str:
@@ -136,12 +154,7 @@ def _label_column(schema: Any) -> str | None:
 
 
 def _labels(paths: list[Path], schema: Any, column: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-    import pyarrow.parquet as pq
-
-    values: list[Any] = []
-    for path in paths:
-        with pq.ParquetFile(path) as table:
-            values += table.read(columns=[column]).column(0).to_pylist()
+    values = [value for path in paths for value in _cells(path, column, _LABELS_AT_ONCE)]
     if all(value is None for value in values):
         return None, None
     if any(isinstance(value, str) for value in values):
@@ -164,16 +177,24 @@ def _class_names(schema: Any, column: str) -> tuple[str, ...]:
 
 
 def _encoded(paths: list[Path], column: str) -> Iterator[Item]:
+    for path in paths:
+        for cell in _cells(path, column, _ROWS_AT_ONCE):
+            content = cell.get("bytes") if isinstance(cell, dict) else cell
+            if content is not None:
+                yield content
+            elif isinstance(cell, dict) and cell.get("path"):
+                yield Unreadable(f"the row names a file, {cell['path']!r}, and does not hold it")
+            else:
+                yield Unreadable("no image in this row")
+
+
+def _cells(path: Path, column: str, rows_at_once: int) -> Iterator[Any]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for path in paths:
+    try:
         with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]):
-                for cell in batch.column(0).to_pylist():
-                    content = cell.get("bytes") if isinstance(cell, dict) else cell
-                    if content is not None:
-                        yield content
-                    elif isinstance(cell, dict) and cell.get("path"):
-                        yield Unreadable(f"the row names a file, {cell['path']!r}, and does not hold it")
-                    else:
-                        yield Unreadable("no image in this row")
+            for batch in table.iter_batches(rows_at_once, columns=[column]):
+                yield from batch.column(0).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged ({' '.join(str(error).split())}): fetch it again") from error

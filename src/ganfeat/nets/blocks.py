@@ -38,20 +38,34 @@ def count_layers(height: int, width: int) -> int:
 
 
 def narrowest_input(height: int, width: int) -> int:
-    """Shorter side of the smallest map that a strided convolution of the stack reads."""
+    """Shorter side of the smallest map that a convolution of the stack reads.
+
+    It is the same with several convolutions per halving: all of a scale read maps of the size that the strided one,
+    the last of them, reads.
+    """
     return halvings(min(height, width), count_layers(height, width) - 1)[-1]
 
 
 class ConvBlock(nn.Module):
-    """Strided convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
+    """Convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
 
-    Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / 2), ceil(W / 2))``.
+    Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / stride), ceil(W / stride))``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, norm: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm: bool,
+        stride: int = 2,
+        norm_epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels) if norm else None
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels, norm_epsilon) if norm else None
         self.activation = nn.LeakyReLU(0.2, inplace=True)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
@@ -63,16 +77,21 @@ class ConvBlock(nn.Module):
 
 
 def fractionally_strided(
-    in_channels: int, out_channels: int, kernel_size: int, before: tuple[int, int], after: tuple[int, int]
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    stride: int = 2,
 ) -> nn.ConvTranspose2d:
-    """Transposed convolution of stride two from maps of size ``before`` to maps of size ``after``."""
+    """Transposed convolution from maps of size ``before`` to maps of size ``after``, ``stride`` times as large."""
     padding = kernel_size // 2
-    extra = [a - ((b - 1) * 2 - 2 * padding + kernel_size) for b, a in zip(before, after, strict=True)]
+    extra = [a - ((b - 1) * stride - 2 * padding + kernel_size) for b, a in zip(before, after, strict=True)]
     return nn.ConvTranspose2d(
         in_channels,
         out_channels,
         kernel_size,
-        stride=2,
+        stride=stride,
         padding=padding,
         output_padding=(extra[0], extra[1]),
         bias=False,

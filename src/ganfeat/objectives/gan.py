@@ -33,6 +33,8 @@ class GAN(Objective):
     width : int
         Maps of D's first and G's last hidden layer.
     kernel_size : int
+    convs_per_scale, generator_maps, norm_epsilon
+        See :class:`~ganfeat.nets.dcgan.Generator` and :class:`~ganfeat.nets.dcgan.Discriminator`.
     prior : {"uniform", "normal"}
     augment : sequence of str
         Transforms of what D sees, by their names in :mod:`ganfeat.objectives.augment`.
@@ -45,6 +47,9 @@ class GAN(Objective):
         n_components: int = 100,
         width: int = 64,
         kernel_size: int = 5,
+        convs_per_scale: int = 1,
+        generator_maps: Sequence[int] | None = None,
+        norm_epsilon: float = 1e-5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
     ) -> None:
@@ -52,8 +57,10 @@ class GAN(Objective):
         self.n_components = n_components
         self.prior = get_prior(prior)
         self.augment = Augment(augment)
-        self.generator = Generator(image_shape, n_components, width, kernel_size)
-        self.discriminator = Discriminator(image_shape, width, kernel_size)
+        self.generator = Generator(
+            image_shape, n_components, width, kernel_size, convs_per_scale, generator_maps, norm_epsilon
+        )
+        self.discriminator = Discriminator(image_shape, width, kernel_size, convs_per_scale, norm_epsilon)
 
     def players(self) -> tuple[Player, ...]:
         """D, then G against the D just updated, on the same z."""

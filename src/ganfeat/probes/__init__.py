@@ -1,6 +1,24 @@
 """How good are the features: probes, and the protocols by which they are asked."""
 
-from ganfeat.probes.protocols import FewLabels, compare, few_label_curve, margin
+from ganfeat.probes.kmeans import KMeansFeatures
+from ganfeat.probes.knn import KNNClassifier
+from ganfeat.probes.logistic import LogisticProbe
+from ganfeat.probes.protocols import PROTOCOLS, FewLabels, Protocol, compare, few_label_curve, margin
+from ganfeat.probes.scaler import FeatureScaler
+from ganfeat.probes.softmax import SoftmaxRegression
 from ganfeat.probes.svm import LinearSVM
 
-__all__ = ["FewLabels", "LinearSVM", "compare", "few_label_curve", "margin"]
+__all__ = [
+    "PROTOCOLS",
+    "FeatureScaler",
+    "FewLabels",
+    "KMeansFeatures",
+    "KNNClassifier",
+    "LinearSVM",
+    "LogisticProbe",
+    "Protocol",
+    "SoftmaxRegression",
+    "compare",
+    "few_label_curve",
+    "margin",
+]

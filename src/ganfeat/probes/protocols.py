@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ganfeat.config import FEATURE_SETS, require
+from ganfeat.device import resolve_device
 from ganfeat.errors import InputError
-from ganfeat.probes.svm import (
-    DEFAULT_CS,
-    FALLBACK_C,
-    FeatureScaler,
-    cross_validate,
-    in_parallel,
-    rotate,
-    solve,
-)
+from ganfeat.probes.newton import Rows
+from ganfeat.probes.scaler import FeatureScaler
+from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, SCALINGS, OneVsRest, prepare
 
 Progress = Callable[[int, int], None]
 Stage = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -33,63 +29,144 @@ CENTRED = ("raw_pixels", "pca")
 """Sets whose variances are their weights, so that they are centred but not standardised: better for them."""
 AT_EDGE = "C at the edge of its grid"
 """Key of what :func:`compare` gives, where there is something to say: a better C may lie beyond what was tried."""
+CHOICES = ("cv", "validation")
+INTERVALS = ("mean", "draws")
+DRAWS_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
-class FewLabels:
-    """Accuracy against the number of labels per class.
+class Protocol:
+    """Accuracy of an L2-SVM against the number of labels: which labels, which C, which interval. Data, not code.
 
     For every number of labels, ``draws`` training sets are drawn, stratified and seeded; the same rows for
-    every set of features, so that differences are paired. C is the best of ``Cs`` by cross-validated
-    accuracy on the training labels of the first draws (up to five, about 500 rows in all), and is then kept
-    for all draws of that size. Features are standardised on all training rows, without their labels.
+    every set of features, so that differences are paired. Features are scaled by all training rows, without their
+    labels. :data:`PROTOCOLS` has the field's own.
 
     Parameters
     ----------
-    labels_per_class : sequence of int
-        A number that a class does not have is lowered to what it has.
+    labels_per_class : sequence of int or None
+        A number that a class does not have is lowered to what it has. None is all labels.
     draws : int
-        At most; fewer for many labels (about 2,000 labelled rows in all), and one when all labels are used.
+        At most; one when all labels are used.
+    labelled_rows : int, optional
+        Fewer draws, but at least three, where more than so many labelled rows would be drawn in all.
     Cs : sequence of float
+    choose : {"cv", "validation"}
+        C is the best of ``Cs`` by accuracy, and is then kept for all draws of that size: cross-validated on the
+        training labels of the first draws (up to five, about 500 rows in all), or on ``validation_rows`` rows, which
+        are held back from the training rows and have labels, over the first ``validation_draws`` draws.
     folds : int
+        Of the cross-validation. Above 1,000 rows, one fifth validates the others.
+    validation_rows, validation_draws : int
+    scaling : {"standard", "centred", "none"}
+        See :class:`~ganfeat.LinearSVM`. Raw pixels and PCA are centred where this is "standard".
+    interval : {"mean", "draws"}
+        95 % of the mean over draws, or 1.96 standard deviations over draws, as the papers print it.
     seed : int
     """
 
-    labels_per_class: Sequence[int] = (1, 5, 10, 50, 100, 400)
+    labels_per_class: Sequence[int | None] = (1, 5, 10, 50, 100, 400)
     draws: int = 20
     Cs: Sequence[float] = DEFAULT_CS
     folds: int = 3
     seed: int = 0
+    labelled_rows: int | None = 2000
+    choose: str = "cv"
+    validation_rows: int = 0
+    validation_draws: int = 10
+    scaling: str = "standard"
+    interval: str = "mean"
 
     def __post_init__(self) -> None:
         if not self.labels_per_class:
             raise InputError("labels_per_class is empty: give at least one number")
         for labels in self.labels_per_class:
-            require("labels_per_class", labels, int, least=1)
+            if labels is not None:
+                require("labels_per_class", labels, int, least=1)
+        if not len(self.Cs):
+            raise InputError("Cs is empty: give at least one C")
+        for C in self.Cs:
+            require("Cs", C, float, above=0)
         require("draws", self.draws, int, least=1)
         require("folds", self.folds, int, least=2)
         require("seed", self.seed, int, least=0)
+        require("validation_draws", self.validation_draws, int, least=1)
+        require("validation_rows", self.validation_rows, int, least=1 if self.choose == "validation" else 0)
+        for name, known in (("choose", CHOICES), ("scaling", SCALINGS), ("interval", INTERVALS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(known)}")
 
     def card(self) -> dict[str, Any]:
         """The protocol in words, to be printed beside every result."""
+        grid = ", ".join(f"{C:g}" for C in self.Cs)
+        if self.choose == "cv":
+            C = (
+                f"best of {grid} by {self.folds}-fold cross-validation on training labels, pooled over the first draws "
+                "(up to five, about 500 rows; above 1,000 rows one fifth validates the others); "
+                f"{FALLBACK_C:g} with one label a class"
+            )
+        else:
+            C = (
+                f"best of {grid} by the mean accuracy over {self.validation_draws} draws on {self.validation_rows:,} "
+                "labelled rows held back from the training rows"
+            )
+        scale = {
+            "standard": "features standardised (raw pixels and PCA centred), mean squared length of a row 1, learned "
+            "from unlabelled training rows",
+            "centred": "features centred, mean squared length of a row 1, learned from unlabelled training rows",
+            "none": "features as they are",
+        }
+        interval = (
+            "95 % of the mean over draws of labels (Student's t)"
+            if self.interval == "mean"
+            else "1.96 standard deviations over draws of labels"
+        )
         return {
-            "probe": "L2-SVM (squared hinge), one-vs-rest, scikit-learn LinearSVC",
-            "labels per class": list(self.labels_per_class),
+            "probe": "L2-SVM (squared hinge), one-vs-rest, ganfeat's LinearSVM",
+            "labels per class": ["all" if k is None else k for k in self.labels_per_class],
             "draws": f"up to {self.draws}, stratified, the same rows for every set of features, seed {self.seed}",
-            "C": f"best of {list(self.Cs)} by {self.folds}-fold cross-validation on training labels, "
-            f"pooled over the first draws (up to five, about 500 rows); {FALLBACK_C:g} with one label a class",
-            "scale": "features standardised (raw pixels and PCA centred), mean squared length of a row 1, "
-            "learned from unlabelled training rows",
-            "interval": "95 % of the mean over draws of labels (Student's t), for this network and these held-out "
-            "images: it covers neither other training seeds nor other test images; with a single draw, of the "
-            "proportion over test images (normal)",
+            "C": C,
+            "scale": scale[self.scaling],
+            "interval": f"{interval}, for this network and these held-out images: it covers neither other training "
+            "seeds nor other test images; with a single draw, of the proportion over test images (normal)",
         }
 
     def draws_for(self, labels: int, available: int, classes: int) -> int:
         """How many training sets of this size are drawn."""
         if labels >= available:
             return 1
-        return int(min(self.draws, max(3, 2000 // (labels * classes))))
+        if self.labelled_rows is None:
+            return self.draws
+        return int(min(self.draws, max(3, self.labelled_rows // (labels * classes))))
+
+    def half_width(self, point: Mapping[str, Any]) -> float:
+        """The interval's half-width, of a point of a curve."""
+        if self.interval == "draws" and point["draws"] > 1:
+            return 1.96 * float(point["std"])
+        return float(point["ci95"])
+
+
+FewLabels = Protocol
+"""The protocol with its defaults: a curve over few labels."""
+
+PROTOCOLS: dict[str, Protocol] = {
+    "few-labels": Protocol(),
+    "all-labels": Protocol(labels_per_class=(None,), draws=1),
+    "400-per-class": Protocol(labels_per_class=(400,), draws=10, labelled_rows=None, interval="draws"),
+    "svhn-1000": Protocol(
+        labels_per_class=(100,),
+        draws=100,
+        labelled_rows=None,
+        Cs=tuple(c * 1e-4 for c in (1, 2, 5, 10, 20, 50, 100)),
+        choose="validation",
+        validation_rows=10_000,
+        validation_draws=10,
+        scaling="none",
+        interval="draws",
+    ),
+}
+"""Few labels; all labels; 400 of each class (DCGAN, table 1); 1,000 labels of SVHN, as the authors' code draws them
+(DCGAN, section 5.2): features unscaled, 10,000 validation images, 100 draws."""
 
 
 def hold_out(y: NDArray[Any], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -123,10 +200,11 @@ def few_label_curve(
     train_labels: NDArray[Any],
     test: NDArray[Any],
     test_labels: NDArray[Any],
-    protocol: FewLabels | None = None,
+    protocol: Protocol | None = None,
     *,
     standardise: bool = True,
     progress: Progress | None = None,
+    device: str = "auto",
 ) -> dict[str, dict[str, Any]]:
     """Accuracy of one set of features against the number of labels.
 
@@ -137,10 +215,11 @@ def few_label_curve(
     train_labels : ndarray ``(n,)``
     test, test_labels : ndarray
         Held out: used for nothing but the accuracy.
-    protocol : FewLabels, optional
+    protocol : Protocol, optional
     standardise : bool
         False centres only: better for raw pixels and PCA, where a feature's variance is its weight.
     progress : callable(done, total), optional
+    device : {"auto", "cpu", "cuda", "mps"}
 
     Returns
     -------
@@ -158,9 +237,10 @@ def few_label_curve(
         train_labels,
         test,
         test_labels,
-        protocol or FewLabels(),
+        protocol or Protocol(),
         standardise=standardise,
         progress=progress,
+        device=device,
     )
     return _public(curve)
 
@@ -170,10 +250,11 @@ def _curve(
     train_labels: NDArray[Any],
     test: NDArray[Any],
     test_labels: NDArray[Any],
-    protocol: FewLabels,
+    protocol: Protocol,
     *,
     standardise: bool,
     progress: Progress | None,
+    device: str = "auto",
 ) -> dict[str, dict[str, Any]]:
     """As :func:`few_label_curve`, with what is for :func:`compare` only.
 
@@ -189,33 +270,112 @@ def _curve(
     classes, counts = np.unique(train_labels, return_counts=True)
     if len(classes) < 2:
         raise InputError(f"the labels have {len(classes)} class: accuracy needs at least 2")
-    scaler = FeatureScaler(standardise).fit(train)
-    train, test = scaler.transform(train), scaler.transform(test)
-    sizes = sorted({int(min(k, counts.max())) for k in protocol.labels_per_class})
+    scaling = protocol.scaling if standardise or protocol.scaling != "standard" else "centred"
+    scaler = FeatureScaler(scaling == "standard").fit(train) if scaling != "none" else None
+    pool, validation = _held_back(train_labels, protocol)
+    counts = np.unique(train_labels[pool], return_counts=True)[1]
+    if len(counts) < len(classes):
+        raise InputError("a class has no row left beside the validation rows: lower validation_rows")
+    bench = _Bench(train, train_labels, scaler, protocol, device)
+    sizes = sorted({int(min(k or counts.max(), counts.max())) for k in protocol.labels_per_class})
     plan = {k: protocol.draws_for(k, int(counts.max()), len(classes)) for k in sizes}
     done, total = 0, sum(plan.values())
     curve: dict[str, dict[str, Any]] = {}
     for k, draws in plan.items():
-        sets = [draw_labels(train_labels, k, d, protocol.seed) for d in range(draws)]
-        problems = [(*rotate(train[rows]), train_labels[rows]) for rows in sets]
-        C, chosen = choose_c(problems, protocol)
-
-        def hits(problem: tuple[Any, Any, Any], C: float = C) -> NDArray[np.bool_]:
-            rows, basis, labels = problem
-            answers = solve(rows, labels, C).predict(test if basis is None else test @ basis)
-            return np.asarray(answers == test_labels)
-
-        right = in_parallel(hits, problems)
+        sets = [pool[draw_labels(train_labels[pool], k, d, protocol.seed)] for d in range(draws)]
+        C, chosen = bench.choose(sets, validation)
+        right: list[NDArray[np.bool_]] = []
+        for first in range(0, draws, DRAWS_AT_ONCE):
+            some = sets[first : first + DRAWS_AT_ONCE]
+            right += [answers == test_labels for answers in bench.answers(some, C, test)]
+            done += len(some)
+            if progress is not None:
+                progress(done, total)
         accuracies = [float(np.mean(one)) for one in right]
-        done += draws
-        if progress is not None:
-            progress(done, total)
         point = {**summary(accuracies, len(test)), "C": C, "accuracies": accuracies}
         point["_at_edge"] = chosen and len(protocol.Cs) > 1 and C in (min(protocol.Cs), max(protocol.Cs))
         if draws == 1:
             point["_hits"] = right[0]
         curve[str(k)] = point
     return curve
+
+
+def _held_back(labels: NDArray[Any], protocol: Protocol) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that labels are drawn from, and rows that C is chosen on."""
+    rows = np.arange(len(labels))
+    if protocol.choose != "validation":
+        return rows, rows[:0]
+    if protocol.validation_rows >= len(labels):
+        raise InputError(
+            f"{protocol.validation_rows:,} validation rows of {len(labels):,} leave nothing to learn from: lower "
+            "validation_rows"
+        )
+    mixed = np.random.default_rng([protocol.seed, 2]).permutation(rows)
+    return np.sort(mixed[protocol.validation_rows :]), np.sort(mixed[: protocol.validation_rows])
+
+
+class _Bench:
+    """Fits SVMs on some of the rows and answers for others."""
+
+    def __init__(
+        self,
+        train: NDArray[Any],
+        labels: NDArray[Any],
+        scaler: FeatureScaler | None,
+        protocol: Protocol,
+        device: str,
+    ) -> None:
+        self.train, self.labels, self.protocol, self.device = train, labels, protocol, device
+        self.scale = (None, None) if scaler is None else (scaler.mean_, scaler.factor_)
+        self.kept: tuple[bytes, OneVsRest, torch.Tensor | None] | None = None
+
+    def problem(self, rows: NDArray[np.int64]) -> tuple[OneVsRest, torch.Tensor | None]:
+        """The SVMs of these rows, and the basis that their solutions are in. The last one is kept."""
+        key = rows.tobytes()
+        if self.kept is None or self.kept[0] != key:
+            everything = len(rows) == len(self.train)
+            self.kept = None  # before the next one takes its place in memory
+            prepared, basis = prepare(self.train if everything else self.train[rows], *self.scale, device=self.device)
+            self.kept = key, OneVsRest(prepared, self.labels[rows], seed=self.protocol.seed), basis
+        return self.kept[1:]
+
+    def choose(self, sets: list[NDArray[np.int64]], validation: NDArray[np.int64]) -> tuple[float, bool]:
+        """The C of best accuracy over the first draws, training labels only; and whether there was a choice."""
+        protocol, Cs = self.protocol, sorted(float(C) for C in self.protocol.Cs)
+        if protocol.choose == "validation":
+            held_back = self.train[validation]
+            scores = np.zeros(len(Cs))
+            for rows in sets[: protocol.validation_draws]:
+                answers = self._answers([(rows, C) for C in Cs], held_back)
+                scores += [np.mean(one == self.labels[validation]) for one in answers]
+            return Cs[int(np.argmax(scores))], True
+        enough = max(1, min(5, 500 // len(sets[0])))
+        totals = np.zeros(len(Cs))
+        for rows in sets[:enough]:
+            found, _ = self.problem(rows)[0].cross_validate(Cs, protocol.folds)
+            if found is None:
+                return FALLBACK_C, False
+            totals += found
+        return Cs[int(np.argmax(totals))], True
+
+    def answers(self, sets: list[NDArray[np.int64]], C: float, test: NDArray[Any]) -> list[NDArray[Any]]:
+        """Classes of the test rows, by the SVM of every training set."""
+        return self._answers([(rows, C) for rows in sets], test)
+
+    def _answers(self, tasks: list[tuple[NDArray[np.int64], float]], test: NDArray[Any]) -> list[NDArray[Any]]:
+        solved, start, before = [], None, None
+        for rows, C in tasks:
+            problem, basis = self.problem(rows)
+            solution = problem.solve(C, start if before is rows else None)
+            start, before = (solution.W_PK, solution.b_K), rows
+            directions = solution.W_PK.float() if basis is None else basis @ solution.W_PK.float()
+            solved.append((problem, directions, solution.b_K.float()))
+        device = resolve_device(self.device)
+        scores = Rows(test, *self.scale, device=device, memory=0).times(torch.cat([W for _, W, _ in solved], 1))
+        scores += torch.cat([b for _, _, b in solved])
+        columns = np.cumsum([len(b) for _, _, b in solved])[:-1]
+        parts = np.split(scores.cpu().numpy(), columns, axis=1)
+        return [problem.answers(part) for (problem, _, _), part in zip(solved, parts, strict=True)]
 
 
 def _public(curve: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -226,7 +386,7 @@ def compare(
     sets: FeatureSets,
     train_labels: NDArray[Any],
     test_labels: NDArray[Any],
-    protocol: FewLabels,
+    protocol: Protocol,
     stage: Stage,
 ) -> dict[str, Any]:
     """Accuracies of several sets of features under one protocol, on the same rows.
@@ -236,7 +396,7 @@ def compare(
     sets : dict
         By a name of :data:`ganfeat.config.FEATURE_SETS`; ``"ganfeat"`` must be one.
     train_labels, test_labels : ndarray
-    protocol : FewLabels
+    protocol : Protocol
     stage
         Opens progress displays.
 
@@ -270,18 +430,6 @@ def compare(
         },
         **({AT_EDGE: edges} if edges else {}),
     }
-
-
-def choose_c(problems: list[tuple[Any, Any, Any]], protocol: FewLabels) -> tuple[float, bool]:
-    """The C of best cross-validated accuracy over the first draws, training labels only; and whether there was one."""
-    enough = max(1, min(5, 500 // len(problems[0][0])))
-    scores = [
-        cross_validate(rows, labels, protocol.Cs, protocol.folds, protocol.seed)
-        for rows, _, labels in problems[:enough]
-    ]
-    if any(s is None for s in scores):
-        return FALLBACK_C, False
-    return float(protocol.Cs[int(np.argmax(np.mean(np.array(scores), axis=0)))]), True
 
 
 def summary(accuracies: Sequence[float], n_test: int) -> dict[str, Any]:

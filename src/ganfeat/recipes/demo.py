@@ -34,7 +34,7 @@ from ganfeat.pictures import read_png, untile
 from ganfeat.probes import FewLabels, compare
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.protocols import AT_EDGE, FeatureSets, Stage, hold_out
-from ganfeat.probes.svm import FeatureScaler
+from ganfeat.probes.scaler import FeatureScaler
 from ganfeat.version import __version__
 
 if TYPE_CHECKING:
