@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Of a card: what must be the same for training and test features to be columns of the same things.
-SAME = ("run", "network", "taps", "pool", "pooling", "batch norm", "recalibrated on")
+SAME = ("run", "network", "taps", "pool", "pooling", "mirror", "batch norm", "recalibrated on")
 HELD_OUT = "a fifth of the images is held out from the labels; the network may have seen them without labels"
 
 
