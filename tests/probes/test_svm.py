@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 from ganfeat import InputError, LinearSVM
 from ganfeat.probes.newton import Rows
 from ganfeat.probes.scaler import FeatureScaler
-from ganfeat.probes.svm import FALLBACK_C, OneVsRest, rotate
+from ganfeat.probes.svm import FALLBACK_C, OneVsRest
 
 X, Y = load_digits(return_X_y=True)
 
@@ -211,15 +211,6 @@ def test_a_shift_of_the_features_changes_nothing(scaling):
     a = LinearSVM(C=1.0, scaling=scaling).fit(rows, y).decision_function(rows)
     b = LinearSVM(C=1.0, scaling=scaling).fit(rows + 9, y).decision_function(rows + 9)
     np.testing.assert_allclose(a, b, atol=3e-3)
-
-
-def test_the_rotation_is_an_isometry_onto_the_span():
-    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 50)))
-    coordinates, basis = rotate(rows)
-    assert coordinates.shape == (12, 12) and basis.shape == (50, 12)
-    np.testing.assert_allclose(basis.T @ basis, np.eye(12), atol=1e-12)
-    np.testing.assert_allclose(coordinates @ basis.T, rows, atol=1e-12)
-    np.testing.assert_allclose(coordinates @ coordinates.T, rows @ rows.T, atol=1e-11)
 
 
 @pytest.mark.parametrize("p", [20, 200], ids=["n>p", "n<p"])

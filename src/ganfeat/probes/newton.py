@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ganfeat.arrays import release
 from ganfeat.device import resolve_precision
+from ganfeat.probes.few import solve_few
 
 TOLERANCE = 1e-5
 """A column is solved when Newton's decrement, the distance to the minimum, is below this share of its objective."""
@@ -40,10 +41,10 @@ RANK = 256
 EXACT_SIDE = 512
 """Up to so many rows or features, the eigendecomposition is exact."""
 BLOCK_BYTES = 1 << 22
-SMALL = 1 << 22
+FEW_ROWS = 600
+"""Up to so many rows, the problem is solved in the rows' coordinates: :mod:`ganfeat.probes.few`."""
+SMALL = 1 << 20
 """Numbers in a matrix that stays in the CPU's caches: multiplied in float32."""
-SMALL_HESSIANS = 1 << 25
-"""Multiplications in all columns' Hessians, up to which they are computed and factorised."""
 
 
 class Rows:
@@ -82,6 +83,7 @@ class Rows:
         small = self.n * self.p <= SMALL
         self.half = torch.bfloat16 if not small and resolve_precision(precision, device) == "bf16" else torch.float32
         self.copy: torch.Tensor | None = None
+        self._products: torch.Tensor | None = None
         if self.n * self.p * self.half.itemsize <= memory:
             copy = torch.empty(self.n, self.p, dtype=self.half, device=device)
             for where, block in self.exact():
@@ -121,6 +123,13 @@ class Rows:
             where = slice(start, min(start + self.block, self.n))
             yield where, self.copy[where]
 
+    def products(self) -> torch.Tensor:
+        """``X X^T + 1``, the products of all rows and their ones, float64 ``(n, n)``: for few rows. Kept."""
+        if self._products is None:
+            rows = torch.cat([block for _, block in self.exact()])
+            self._products = (rows @ rows.T).double() + 1
+        return self._products
+
     def gram_times(self, V_PR: torch.Tensor, weight_N: torch.Tensor | None = None) -> torch.Tensor:
         """``X^T diag(weight) X V``, in the copy's precision."""
         out = torch.zeros_like(V_PR)
@@ -135,9 +144,9 @@ class Rows:
     def times(self, W_PK: torch.Tensor) -> torch.Tensor:
         """``X W``, exactly."""
         out = torch.empty(self.n, W_PK.shape[1], device=self.device)
-        small = W_PK.float()
+        small_KP = W_PK.T.float().contiguous()
         for where, block in self.exact():
-            out[where] = block @ small
+            out[where] = (small_KP @ block.T).T  # this way round, thin products are twice as fast on the CPU
         return out
 
 
@@ -201,13 +210,13 @@ class _Problem:
 
     def at(self, W_PK: torch.Tensor, b_K: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Objective ``(K,)``, gradients ``(P, K)`` and ``(K,)`` in float64, margins ``1 - y z`` ``(N, K)``."""
-        small_W, small_b = W_PK.float(), b_K.float()
+        small_KP, small_b = W_PK.T.float().contiguous(), b_K.float()
         slack_NK = torch.empty_like(self.signs_NK)
         g_KP = torch.zeros(W_PK.shape[1], self.rows.p, dtype=torch.float64, device=W_PK.device)
         g_b, loss = torch.zeros_like(b_K), torch.zeros_like(b_K)
         for where, block in self.rows.exact():
             signs = self.signs_NK[where]
-            slack = slack_NK[where] = 1 - signs * (block @ small_W + small_b)
+            slack = slack_NK[where] = 1 - signs * ((small_KP @ block.T).T + small_b)
             slack = slack.clamp_min(0)
             weighted = slack if self.weight_NK is None else slack * self.weight_NK[where]
             pull = signs * weighted
@@ -227,29 +236,14 @@ def _curve(
     rows: Rows, active_NK: torch.Tensor, cost_K: torch.Tensor, D_PK: torch.Tensor, d_K: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Hessian times ``(D, d)``, and ``X D + d``."""
-    half = D_PK.to(rows.half)
+    half_KP = D_PK.T.to(rows.half).contiguous()
     u_NK = torch.empty_like(active_NK)
     H_KP = torch.zeros(D_PK.shape[1], rows.p, device=D_PK.device)
     for where, block in rows.compact():
-        u = u_NK[where] = (block @ half).float() + d_K
+        u = u_NK[where] = (half_KP @ block.T).T.float() + d_K
         H_KP += ((active_NK[where] * u).to(rows.half).T.contiguous() @ block).float()
     h_K = (active_NK * u_NK).sum(0)
     return D_PK + 2 * cost_K * H_KP.T, d_K + 2 * cost_K * h_K, u_NK
-
-
-def _exact_direction(
-    problem: _Problem, active_NK: torch.Tensor, g_PK: torch.Tensor, g_K: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Newton's direction of a small problem: every column's Hessian, factorised."""
-    rows, columns = problem.rows, active_NK.shape[1]
-    assert rows.copy is not None
-    X = torch.cat([rows.copy, torch.ones(rows.n, 1, device=rows.device)], 1).double()
-    weighted = active_NK.T[:, :, None] * X
-    hessians = 2 * problem.cost_K[:, None, None] * (X.T @ weighted)
-    hessians += torch.eye(rows.p + 1, dtype=X.dtype, device=X.device)
-    g = torch.cat([g_PK, g_K[None]]).T[:, :, None]
-    step = -torch.cholesky_solve(g, torch.linalg.cholesky(hessians)).view(columns, -1).T
-    return step[:-1].float(), step[-1].float(), (X @ step).float()
 
 
 def _direction(
@@ -262,17 +256,17 @@ def _direction(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
     """Newton's direction by preconditioned conjugate gradients, its ``X D + d``, and the products it took."""
     rows = problem.rows
-    if rows.copy is not None and active_NK.numel() * rows.p**2 <= SMALL_HESSIANS:
-        return *_exact_direction(problem, active_NK, g_PK, g_K), 0
     cost = problem.cost_K.float()
     share = active_NK.sum(0) / leading.mass
     top = 1 / (1 + 2 * cost * share * leading.values_R[:, None])
     rest = 1 / (1 + 2 * cost * share * leading.rest)
     bias = 1 / (1 + 2 * cost * active_NK.sum(0))
+    vectors = leading.vectors_PR.to(rows.half)
 
     def precondition(r: torch.Tensor, r_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inside = leading.vectors_PR.T @ r
-        return leading.vectors_PR @ ((top - rest) * inside) + rest * r, bias * r_b
+        inside = (r.T.to(rows.half) @ vectors).float()
+        outside = (((top - rest).T * inside).to(rows.half) @ vectors.T).float()
+        return outside.T + rest * r, bias * r_b
 
     r, r_b = -g_PK.float(), -g_K.float()
     D, d = torch.zeros_like(r), torch.zeros_like(r_b)
@@ -326,6 +320,24 @@ def _line_search(
     return t
 
 
+def _solve_few(
+    rows: Rows,
+    signs_NK: torch.Tensor,
+    cost: Sequence[float] | torch.Tensor,
+    weight: torch.Tensor | None,
+    tolerance: float,
+    most_steps: int,
+) -> Solution:
+    cost_K = torch.as_tensor(cost, dtype=torch.float64, device=rows.device)
+    beta, _, decrement, steps = solve_few(rows.products(), signs_NK, cost_K, weight, tolerance, most_steps)
+    W = torch.zeros(rows.p, signs_NK.shape[1], dtype=torch.float64, device=rows.device)
+    for where, block in rows.exact():
+        W += (block.T @ beta[where].float()).double()
+    b = beta.sum(0)
+    objective, g, g_b, _ = _Problem(rows, signs_NK, cost_K, weight).at(W, b)
+    return Solution(W, b, objective, ((g * g).sum(0) + g_b * g_b) / 2, decrement, steps, 0)
+
+
 def solve(
     rows: Rows,
     signs_NK: torch.Tensor,
@@ -350,13 +362,15 @@ def solve(
     start : (Tensor ``(p, k)``, Tensor ``(k,)``), optional
         Weights and intercepts to start from, e.g. those of a smaller C.
     leading : Spectrum, optional
-        Of these rows, from an earlier call.
+        Of these rows, from an earlier call. Few rows need none, and no start.
     tolerance : float
         Relative to the objective, see :data:`TOLERANCE`.
     most_steps : int
         Newton steps.
     """
     device, columns = rows.device, signs_NK.shape[1]
+    if rows.n <= FEW_ROWS:
+        return _solve_few(rows, signs_NK, cost, weight, tolerance, most_steps)
     problem = _Problem(rows, signs_NK, torch.as_tensor(cost, dtype=torch.float64, device=device), weight)
     if leading is None:
         leading = spectrum(rows, None if weight is None else weight.mean(1))

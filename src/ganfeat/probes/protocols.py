@@ -17,7 +17,7 @@ from ganfeat.device import resolve_device
 from ganfeat.errors import InputError
 from ganfeat.probes.newton import Rows
 from ganfeat.probes.scaler import FeatureScaler
-from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, SCALINGS, OneVsRest, prepare
+from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, ROUGH, SCALINGS, OneVsRest, prepare
 
 Progress = Callable[[int, int], None]
 Stage = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -327,17 +327,18 @@ class _Bench:
     ) -> None:
         self.train, self.labels, self.protocol, self.device = train, labels, protocol, device
         self.scale = (None, None) if scaler is None else (scaler.mean_, scaler.factor_)
-        self.kept: tuple[bytes, OneVsRest, torch.Tensor | None] | None = None
+        self.kept: tuple[bytes, OneVsRest] | None = None
 
-    def problem(self, rows: NDArray[np.int64]) -> tuple[OneVsRest, torch.Tensor | None]:
-        """The SVMs of these rows, and the basis that their solutions are in. The last one is kept."""
+    def problem(self, rows: NDArray[np.int64]) -> OneVsRest:
+        """The SVMs of these rows. The last ones are kept."""
         key = rows.tobytes()
         if self.kept is None or self.kept[0] != key:
             everything = len(rows) == len(self.train)
             self.kept = None  # before the next one takes its place in memory
-            prepared, basis = prepare(self.train if everything else self.train[rows], *self.scale, device=self.device)
-            self.kept = key, OneVsRest(prepared, self.labels[rows], seed=self.protocol.seed), basis
-        return self.kept[1:]
+            prepared = prepare(self.train if everything else self.train[rows], *self.scale, device=self.device)
+            problem = OneVsRest(prepared, self.labels[rows], seed=self.protocol.seed, tolerance=ROUGH)
+            self.kept = key, problem
+        return self.kept[1]
 
     def choose(self, sets: list[NDArray[np.int64]], validation: NDArray[np.int64]) -> tuple[float, bool]:
         """The C of best accuracy over the first draws, training labels only; and whether there was a choice."""
@@ -352,7 +353,7 @@ class _Bench:
         enough = max(1, min(5, 500 // len(sets[0])))
         totals = np.zeros(len(Cs))
         for rows in sets[:enough]:
-            found, _ = self.problem(rows)[0].cross_validate(Cs, protocol.folds)
+            found, _ = self.problem(rows).cross_validate(Cs, protocol.folds)
             if found is None:
                 return FALLBACK_C, False
             totals += found
@@ -365,11 +366,10 @@ class _Bench:
     def _answers(self, tasks: list[tuple[NDArray[np.int64], float]], test: NDArray[Any]) -> list[NDArray[Any]]:
         solved, start, before = [], None, None
         for rows, C in tasks:
-            problem, basis = self.problem(rows)
+            problem = self.problem(rows)
             solution = problem.solve(C, start if before is rows else None)
             start, before = (solution.W_PK, solution.b_K), rows
-            directions = solution.W_PK.float() if basis is None else basis @ solution.W_PK.float()
-            solved.append((problem, directions, solution.b_K.float()))
+            solved.append((problem, solution.W_PK.float(), solution.b_K.float()))
         device = resolve_device(self.device)
         scores = Rows(test, *self.scale, device=device, memory=0).times(torch.cat([W for _, W, _ in solved], 1))
         scores += torch.cat([b for _, _, b in solved])

@@ -17,15 +17,15 @@ from ganfeat.arrays import all_finite, blocks, release
 from ganfeat.config import require
 from ganfeat.device import available_memory, resolve_device, resolve_precision
 from ganfeat.errors import InputError
-from ganfeat.probes.newton import MOST_STEPS, TOLERANCE, Rows, Solution, Spectrum, solve, spectrum
+from ganfeat.probes.newton import FEW_ROWS, MOST_STEPS, TOLERANCE, Rows, Solution, Spectrum, solve, spectrum
 from ganfeat.probes.scaler import FeatureScaler
 
 DEFAULT_CS = (0.1, 1.0, 10.0, 100.0)
 FALLBACK_C = 1.0
+ROUGH = 1e-3
+"""Tolerance of solutions that are only counted right and wrong: they are 1e-5 from the minimum, in the end."""
 LARGE = 1000
 SCALINGS = ("standard", "centred", "none")
-FEW_ROWS = 1024
-"""Up to so many rows are rotated into their span, if that has a quarter of the features' dimensions or fewer."""
 
 
 class LinearSVM(ClassifierMixin, BaseEstimator):
@@ -136,7 +136,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         if self.scaling != "none":
             scaler = FeatureScaler(self.scaling == "standard").fit(X, weight)
             mean, factor = scaler.mean_, scaler.factor_
-        rows, basis = prepare(X, mean, factor, device=self.device, precision=self.precision, memory=self.memory)
+        rows = prepare(X, mean, factor, device=self.device, precision=self.precision, memory=self.memory)
         problem = OneVsRest(rows, y, weight=weight, seed=self.random_state, tolerance=self.tol, steps=self.max_iter)
         start = None
         if self.C == "cv":
@@ -149,7 +149,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         else:
             self.C_ = float(self.C)
         solution = problem.solve(self.C_, start)
-        directions = (solution.W_PK if basis is None else basis.double() @ solution.W_PK).T.cpu().numpy()
+        directions = solution.W_PK.T.cpu().numpy()
         self.coef_ = directions if factor is None else directions * factor
         self.intercept_ = solution.b_K.cpu().numpy()
         if mean is not None:
@@ -222,27 +222,11 @@ def prepare(
     device: str = "cpu",
     precision: str = "auto",
     memory: int | None = None,
-) -> tuple[Rows, torch.Tensor | None]:
-    """Rows for the solver; few of them in coordinates of their span, which changes the time only.
-
-    Returns
-    -------
-    Rows, and the basis of the span ``(n_features, n)`` or None
-    """
+) -> Rows:
+    """Rows for the solver, with a compact copy where half of the free memory (or ``memory`` bytes) has room for it."""
     where = resolve_device(device)
     budget = available_memory(where) // 2 if memory is None else memory
-    few = len(array) <= FEW_ROWS and 4 * len(array) <= array.shape[1]
-    rows = Rows(array, mean, factor, device=where, precision="fp32" if few else precision, memory=budget)
-    if not few:
-        return rows, None
-    coordinates, basis = rotate(torch.cat([block for _, block in rows.exact()]))
-    return Rows(coordinates.cpu().numpy(), device=where, precision="fp32"), basis
-
-
-def rotate(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinates ``(n, n)`` of rows ``(n, p)``, n <= p, in an orthonormal basis ``(p, n)`` of their span."""
-    basis, triangle = torch.linalg.qr(rows.T)
-    return triangle.T.contiguous(), basis
+    return Rows(array, mean, factor, device=where, precision=precision, memory=budget)
 
 
 class OneVsRest:
@@ -278,8 +262,8 @@ class OneVsRest:
     def _tensor(self, weight: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(weight.astype(np.float32)).to(self.rows.device)
 
-    def _spectrum(self) -> Spectrum:
-        if self._leading is None:
+    def _spectrum(self) -> Spectrum | None:
+        if self._leading is None and self.rows.n > FEW_ROWS:
             weight = None if self.weight is None else self._tensor(self.weight)
             self._leading = spectrum(self.rows, weight, self.seed)
         return self._leading
@@ -290,7 +274,14 @@ class OneVsRest:
         weight = None if self.weight is None else self._tensor(self.weight)[:, None]
         return self._solve(self.signs_NK, [C] * columns, weight, start)
 
-    def _solve(self, signs: torch.Tensor, cost: list[float], weight: torch.Tensor | None, start: Any) -> Solution:
+    def _solve(
+        self,
+        signs: torch.Tensor,
+        cost: list[float],
+        weight: torch.Tensor | None,
+        start: Any,
+        tolerance: float | None = None,
+    ) -> Solution:
         return solve(
             self.rows,
             signs,
@@ -298,7 +289,7 @@ class OneVsRest:
             weight=weight,
             start=start,
             leading=self._spectrum(),
-            tolerance=self.tolerance,
+            tolerance=self.tolerance if tolerance is None else tolerance,
             most_steps=self.steps,
         )
 
@@ -328,7 +319,7 @@ class OneVsRest:
         weights = self._tensor(weight)
         scores, starts, start = [], [], None
         for C in sorted(Cs):
-            solution = self._solve(signs, [C] * signs.shape[1], weights, start)
+            solution = self._solve(signs, [C] * signs.shape[1], weights, start, max(self.tolerance, ROUGH))
             start = solution.W_PK, solution.b_K
             outcome = (self.rows.times(solution.W_PK) + solution.b_K.float()).cpu().numpy()
             right = []

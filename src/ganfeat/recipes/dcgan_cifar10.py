@@ -38,7 +38,7 @@ RECIPE = Recipe(
                 "augment": ("flip", "translate"),
                 "batch_size": 64,
                 "learning_rate": 4e-4,
-                "max_iter": 20,
+                "max_iter": 22,
             },
             centroids=400,
             expects="about an hour on 2 CPU cores",
