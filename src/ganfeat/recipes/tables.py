@@ -189,6 +189,12 @@ def run(
     plan = recipe.scales[scale]
     if plan.network is None and weights is None:
         raise InputError(f"{recipe.name} at this scale trains nothing: give --weights, the authors' released arrays")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: give a folder")
+    own_settings = None if plan.network is None else {**plan.network, "random_state": seed, "device": device}
+    if own_settings is not None:
+        DCGAN(**own_settings).check_parameters()
+        RunFolder(out / "run").refuse_foreign()
     began = time.perf_counter()
     learn, test = read_pair(recipe, data, plan, stage)
     imported = None
@@ -196,8 +202,8 @@ def run(
         with stage("importing weights", 0):
             imported = import_dcgan_code(weights, seed=seed, device=device, precision="auto")
     own = None
-    if plan.network is not None:
-        own = train(out / "run", learn, {**plan.network, "random_state": seed, "device": device}, stage, on_start)
+    if own_settings is not None:
+        own = train(out / "run", learn, own_settings, stage, on_start)
         if not own.finished_:
             return None
     sets: dict[str, Callable[[], Pair]] = dict(baselines(learn, test, plan.centroids, seed))
