@@ -261,11 +261,10 @@ def _direction(
     top = 1 / (1 + 2 * cost * share * leading.values_R[:, None])
     rest = 1 / (1 + 2 * cost * share * leading.rest)
     bias = 1 / (1 + 2 * cost * active_NK.sum(0))
-    vectors = leading.vectors_PR.to(rows.half)
 
     def precondition(r: torch.Tensor, r_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inside = (r.T.to(rows.half) @ vectors).float()
-        outside = (((top - rest).T * inside).to(rows.half) @ vectors.T).float()
+        inside = r.T @ leading.vectors_PR
+        outside = ((top - rest).T * inside) @ leading.vectors_PR.T
         return outside.T + rest * r, bias * r_b
 
     r, r_b = -g_PK.float(), -g_K.float()
