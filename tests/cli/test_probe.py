@@ -62,6 +62,23 @@ def test_a_table_with_what_has_to_be_beaten(folder, capsys):
     assert printed.rstrip().splitlines()[-1] == "Next: ganfeat extract runs/digits DATA --out last.npy --taps=-1"
 
 
+def test_a_protocol_by_its_name(folder, capsys):
+    """All labels at once, and 400 of each class, of which there are fewer: one and the same draw of all rows."""
+    names = folder / "f.npy", folder / "f.labels.npy"
+    assert call(*names, "--protocol", "all-labels", "--json") == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert everything["protocol"]["labels per class"] == ["all"]
+    (k,) = everything["labels_per_class"]
+    assert k < 400 and everything["accuracy"]["ganfeat"][str(k)]["draws"] == 1
+    assert call(*names, "--protocol", "400-per-class", "--labels-per-class", "5", "--draws", "4") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "± is 1.96 standard deviations over draws of labels" in printed
+    assert call(*names, "--protocol", "svhn-1000") == 2
+    assert "10,000 validation rows of 240 leave nothing to learn from" in capsys.readouterr().err
+    assert call(*names, "--protocol", "svhn") == 2
+    assert "few-labels" in capsys.readouterr().err
+
+
 def test_json_is_the_curve_of_the_library(folder, capsys):
     result = result_of(capsys, folder / "f.npy", folder / "f.labels.npy")
     train, test = hold_out(NAMES, 0.2, 0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ganfeat.cli.extract import siblings
-from ganfeat.cli.screen import Json, Quiet, Screen, Seed
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,17 +34,32 @@ def probe(
         ),
     ] = None,
     test_labels: Annotated[Path | None, Parameter(help="Labels of the test images.")] = None,
+    protocol: Annotated[
+        Literal["few-labels", "all-labels", "400-per-class", "svhn-1000"],
+        Parameter(
+            help="few-labels: accuracy against their number. all-labels: one number. 400-per-class, svhn-1000: as the "
+            "DCGAN paper counts (the latter needs more than 10,000 training rows, and takes the features unscaled)."
+        ),
+    ] = "few-labels",
     labels_per_class: Annotated[
-        tuple[int, ...], Parameter(help="Repeat for several. A class with fewer gives what it has.")
-    ] = (1, 5, 10, 50, 100, 400),
-    draws: Annotated[int, Parameter(help="Training sets a number of labels, at most.")] = 20,
+        tuple[int, ...] | None,
+        Parameter(
+            help="Repeat for several. A class with fewer gives what it has. [default: the protocol's; of few-labels "
+            "1, 5, 10, 50, 100, 400]",
+            negative="",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        Parameter(help="Training sets a number of labels, at most. [default: the protocol's; of few-labels 20]"),
+    ] = None,
     baselines: Annotated[
         bool,
         Parameter(
             help="Compare with raw pixels, PCA and the untrained network, where `extract` left them beside FEATURES."
         ),
     ] = True,
-    device: Annotated[str, Parameter(help="auto or cpu: the probe is scikit-learn's.")] = "auto",
+    device: Device = "auto",
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -68,14 +84,19 @@ def probe(
     import numpy as np
 
     from ganfeat.config import FEATURE_SETS
+    from ganfeat.device import resolve_device
     from ganfeat.errors import InputError
-    from ganfeat.probes import FewLabels, compare
+    from ganfeat.probes import PROTOCOLS, compare
     from ganfeat.probes.baselines import principal_components
     from ganfeat.probes.protocols import AT_EDGE, hold_out
 
-    if device not in ("auto", "cpu"):
-        raise InputError(f"--device {device}: the probe runs on the CPU, so use auto or cpu")
-    protocol = FewLabels(labels_per_class=labels_per_class, draws=draws, seed=seed)
+    resolve_device(device)
+    changes: dict[str, Any] = {"seed": seed}
+    if labels_per_class is not None:
+        changes["labels_per_class"] = labels_per_class
+    if draws is not None:
+        changes["draws"] = draws
+    asked = replace(PROTOCOLS[protocol], **changes)
     if (test is None) != (test_labels is None):
         raise InputError("--test and --test-labels go together")
     y = _read_labels(labels)
@@ -125,7 +146,7 @@ def probe(
     paired = {name: (sets[name][train_rows], test_sets[name][test_rows]) for name in sets}
     if "pca" in paired:
         paired["pca"] = principal_components(*paired["pca"], learn_from=sets["pca"])
-    compared = compare(paired, y[train_rows], y_test[test_rows], protocol, screen.stage)
+    compared = compare(paired, y[train_rows], y_test[test_rows], asked, screen.stage, device=device)
     edges = {AT_EDGE: compared.pop(AT_EDGE)} if AT_EDGE in compared else {}
     held_out = {"held out": HELD_OUT if test is None else f"the images of {test}"}
     if "pca" in sets:
@@ -138,13 +159,13 @@ def probe(
             "train": len(train_rows),
             "test": len(test_rows),
             **compared,
-            "protocol": {**protocol.card(), **edges, **held_out, **(card or {})},
+            "protocol": {**asked.card(), **edges, **held_out, **(card or {})},
         }
     )
-    screen.accuracies(compared, {**FEATURE_SETS, "ganfeat": features.name})
+    screen.accuracies(compared, {**FEATURE_SETS, "ganfeat": features.name}, asked.half_width)
     screen.say(
         f"{len(train_rows):,} training and {len(test_rows):,} test images; "
-        "± is the 95 % interval of the mean over draws of labels, for this network and these test images."
+        f"± is {asked.card()['interval'].split(':')[0]}."
     )
     if test is None:
         also = ", and PCA is fitted on all of them" if "pca" in sets else ""

@@ -72,11 +72,16 @@ class Screen:
             console = Console(width=120)
         console.print(table)
 
-    def accuracies(self, compared: dict[str, Any], names: dict[str, str]) -> None:
-        """Print accuracies by set of features and labels per class, in per cent with their 95 % intervals."""
+    def accuracies(
+        self,
+        compared: dict[str, Any],
+        names: dict[str, str],
+        half_width: Callable[[dict[str, Any]], float] = lambda point: float(point["ci95"]),
+    ) -> None:
+        """Print accuracies by set of features and labels per class, in per cent with their intervals."""
         sizes = [str(k) for k in compared["labels_per_class"]]
         rows = [
-            (names[name], *(percent(curve[k]["mean"], curve[k]["ci95"]) for k in sizes))
+            (names[name], *(percent(curve[k]["mean"], half_width(curve[k])) for k in sizes))
             for name, curve in compared["accuracy"].items()
         ]
         self.table(("accuracy in %, by labels per class", *sizes), rows)

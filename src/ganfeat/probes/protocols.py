@@ -388,6 +388,8 @@ def compare(
     test_labels: NDArray[Any],
     protocol: Protocol,
     stage: Stage,
+    *,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Accuracies of several sets of features under one protocol, on the same rows.
 
@@ -399,6 +401,7 @@ def compare(
     protocol : Protocol
     stage
         Opens progress displays.
+    device : {"auto", "cpu", "cuda", "mps"}
 
     Returns
     -------
@@ -418,6 +421,7 @@ def compare(
                 protocol,
                 standardise=name not in CENTRED,
                 progress=update,
+                device=device,
             )
     ours = accuracy["ganfeat"]
     edges = {name: [int(k) for k, point in curve.items() if point["_at_edge"]] for name, curve in accuracy.items()}
