@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -86,19 +85,21 @@ def fit(contestant: str, folder: Path, C: float, threads: int) -> None:
         dual = contestant.endswith("dual")
         model = LinearSVC(C=C, dual=dual, random_state=0, max_iter=10_000 if dual else 1000)
         LinearSVC().fit(np.eye(20), np.arange(20) % 2)
-    before = resident()
+    before = status("VmRSS")
     start, spent = time.perf_counter(), time.process_time()
     model.fit(rows, labels)
     seconds, spent = time.perf_counter() - start, time.process_time() - spent
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = status("VmHWM")
     np.save(folder / "weights.npy", np.c_[model.coef_, model.intercept_])
     print(json.dumps({"seconds": seconds, "cpu": spent, "peak": peak, "added": peak - before}))
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
+def status(field: str) -> int:
+    """Bytes of this process: VmRSS, in memory now; VmHWM, the most so far (getrusage's takes in the parent's)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
 
 
 def judge(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -121,6 +121,7 @@ WRONG = {
     "out is a file": (["{run}", "digits", "--out", "{tmp}/same.npz"], "is a file"),
     "out below a file": (["{run}", "digits", "--out", "{tmp}/same.npz/x"], "is a file"),
     "test without labels": (["{run}", "digits", "--test", "{tmp}/bare.npy"], "--test"),
+    "test on what is learned from": (["{run}", "digits", "--test", "digits"], "leave --test out"),
     "negative seed": (["{run}", "digits", "--seed", "-1"], "seed"),
 }
 

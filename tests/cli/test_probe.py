@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from ganfeat.arrays import fingerprint
 from ganfeat.cli import main
 from ganfeat.probes import FewLabels, few_label_curve
 from ganfeat.probes.baselines import principal_components
@@ -36,7 +37,7 @@ def write(stem, rows, labels, baselines=True, **made):
         np.save(stem.with_suffix(".random_init.npy"), rows[:, ::2].astype(np.float32))
     beside = ["pixels", "random_init"] if baselines else []
     card = {"run": "runs/digits", "network": "dcgan discriminator, width 4, 1 epochs", "images": len(rows)}
-    card |= {"taps": ["0", "1"], "pool": 4, "pooling": "max", "batch norm": "eval", "fingerprint": "f00d"}
+    card |= {"taps": ["0", "1"], "pool": 4, "pooling": "max", "batch norm": "eval", "fingerprint": fingerprint(rows)}
     card["rows"] = dict.fromkeys(["features", "labels", *beside], len(rows))
     stem.with_suffix(".json").write_text(json.dumps(card | made))
 
@@ -142,6 +143,27 @@ def test_test_files(folder, capsys):
     assert (result["train"], result["test"]) == (200, 100)
     assert result["accuracy"]["ganfeat"] == expected
     assert len(result["accuracy"]) == 4
+
+
+def test_rows_that_labels_are_drawn_from_are_not_scored_on(folder, capsys, monkeypatch):
+    """The same file by any name, or another file of the same images; not so rows that only one file has labels of."""
+    y = ["--test-labels", folder / "f.labels.npy"]
+    write(folder / "g", ROWS, NAMES, taps=["0", "1"])  # the same images, extracted again
+    (folder / "link.npy").symlink_to(folder / "f.npy")
+    monkeypatch.chdir(folder)
+    for test in (folder / "f.npy", "f.npy", folder / "link.npy", folder / "g.npy"):
+        assert call(folder / "f.npy", folder / "f.labels.npy", "--test", test, *y, *QUICK, "--no-baselines") == 2
+        assert "300 of its rows are among those that labels are drawn from" in capsys.readouterr().err
+    (folder / "g.json").unlink()  # without its card nothing tells
+    assert call(folder / "f.npy", folder / "f.labels.npy", "--test", folder / "g.npy", *y, *QUICK) == 0
+    capsys.readouterr()
+    np.save(folder / "first.npy", np.where(np.arange(300) < 200, NAMES, -1))
+    np.save(folder / "second.npy", np.where(np.arange(300) < 200, -1, NAMES))
+    halves = [folder / "f.npy", folder / "first.npy", "--test", folder / "f.npy", "--test-labels"]
+    result = result_of(capsys, *halves, folder / "second.npy")
+    assert (result["train"], result["test"]) == (200, 100)
+    assert call(*halves, folder / "f.labels.npy") == 2
+    assert "200 of its rows" in capsys.readouterr().err
 
 
 MADE = {

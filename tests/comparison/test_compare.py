@@ -127,6 +127,18 @@ def test_without_a_twin_there_is_no_margin(runs, tmp_path):
     assert any("keeps no untrained network" in note for note in result["notes"])
 
 
+def test_probes_run_on_the_device_that_is_asked_for(runs, monkeypatch):
+    found = []
+
+    def recorded(*arguments, **settings):
+        found.append(settings.get("device"))
+        return few_label_curve(*arguments, **settings)
+
+    monkeypatch.setattr("ganfeat.comparison.compare.few_label_curve", recorded)
+    compare_networks([runs / "all"], DIGITS, FewLabels((2,), draws=2), silent, device="cpu")
+    assert found == ["cpu"] * (3 + 2 * 3)
+
+
 def test_the_card_says_how_it_was_measured(result):
     assert PROTOCOL.card().items() <= result["protocol"].items()
     assert {"taps", "pool", "batch norm", "held out", "PCA and k-means", "label-free"} <= set(result["protocol"])

@@ -59,6 +59,32 @@ def test_other_images_to_test_on():
     assert images.seen(SHAPE, fingerprint(DIGITS.images)) == SEEN[""]
 
 
+def test_the_images_that_are_learned_from_are_not_scored_on(tmp_path):
+    """Neither as the same source, nor by another name; the others of a half-labelled set may be."""
+    np.savez(tmp_path / "a.npz", images=DIGITS.images, y=DIGITS.labels)
+    (tmp_path / "b.npz").symlink_to(tmp_path / "a.npz")
+    (tmp_path / "c.npz").write_bytes((tmp_path / "a.npz").read_bytes())
+    for test in (tmp_path / "a.npz", str(tmp_path / "b.npz"), tmp_path / "c.npz", DIGITS, DIGITS.images):
+        given = ImageDataset(DIGITS.images, DIGITS.labels) if test is DIGITS.images else test
+        for data in (tmp_path / "a.npz", DIGITS):
+            with pytest.raises(InputError, match="labels are drawn from.*leave --test out"):
+                get(data, test=given)
+    with pytest.raises(InputError, match="labels are drawn from"):
+        get("digits", test="digits", limit=60)
+    first, second = (with_labels(np.where((np.arange(200) < 120) == part, DIGITS.labels, -1)) for part in (True, False))
+    images = get(first, test=second)
+    assert images.learn == 120 and len(images.labels) == 200
+    overlapping = with_labels(np.where(np.arange(200) > 115, DIGITS.labels, -1))
+    with pytest.raises(InputError, match="4 of the images"):
+        get(first, test=overlapping)
+
+
+def test_a_path_that_is_given_twice_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("ganfeat.comparison.images.load_images", lambda *given, **settings: pytest.fail("read"))
+    with pytest.raises(InputError, match="leave --test out"):
+        get(f"{tmp_path}/x/../photos", test=tmp_path / "photos")
+
+
 def test_what_a_network_has_seen_is_told_by_its_fingerprint():
     """Of all images, of those to learn from, of others, or unknown; and which seed holds out its own."""
     images = get(other_seeds=[0, 7])

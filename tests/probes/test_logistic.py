@@ -82,6 +82,8 @@ def test_names_of_classes():
         ({"C": "best"}, "C='best'"),
         ({"Cs": ()}, "Cs is empty"),
         ({"Cs": (1, -1)}, "Cs=-1"),
+        ({"Cs": 1.0}, "C=1.0"),
+        ({"C": 3.0, "Cs": 1.0}, "must be a sequence of numbers"),
         ({"cv": 1}, "cv=1"),
     ],
 )
@@ -93,3 +95,14 @@ def test_errors(settings, message):
 def test_one_class_is_refused():
     with pytest.raises(InputError, match="1 class"):
         LogisticProbe().fit(TRAIN, np.zeros(200))
+
+
+def test_a_refit_that_fails_leaves_the_model_as_it_was():
+    model = LogisticProbe(C=10).fit(TRAIN, LABELS)
+    before = {name: np.copy(value) for name, value in vars(model).items() if name.endswith("_")}
+    for rows, labels in ((TRAIN[:, :5], np.zeros(200)), (TRAIN[:, :5], np.linspace(0, 1, 200))):
+        with pytest.raises(ValueError, match=r"1 class|label type"):
+            model.fit(rows, labels)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(model, name), value)
+    assert model.predict(TEST[:3]).tolist() == LogisticProbe(C=10).fit(TRAIN, LABELS).predict(TEST[:3]).tolist()

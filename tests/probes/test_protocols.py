@@ -283,6 +283,17 @@ def test_validation_rows_must_leave_every_class_something():
         few_label_curve(TRAIN, TRAIN_Y, TEST, TEST_Y, protocol)
 
 
+def test_what_is_no_number_and_labels_of_two_kinds_are_refused():
+    bad = TRAIN.copy()
+    bad[3, 3] = np.nan
+    with pytest.raises(InputError, match="training features have NaN"):
+        few_label_curve(bad, TRAIN_Y, TEST, TEST_Y, QUICK)
+    with pytest.raises(InputError, match="some labels are text"):
+        few_label_curve(TRAIN, TRAIN_Y, TEST, TEST_Y.astype(str), QUICK)
+    with pytest.raises(InputError, match="too large"):
+        few_label_curve(TRAIN.astype(np.float32) * 1e30, TRAIN_Y, TEST.astype(np.float32) * 1e30, TEST_Y, QUICK)
+
+
 # ---------------------------------------------------------------- comparisons
 
 

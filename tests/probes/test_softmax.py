@@ -119,3 +119,16 @@ def test_read_only_rows_and_half_precision():
 def test_errors(settings, message):
     with pytest.raises(InputError, match=message):
         fit(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"), [({"learning_rate": 1e38}, "abc"), ({}, "a")], ids=["without bound", "one class"]
+)
+def test_a_refit_that_fails_leaves_the_model_as_it_was(settings, labels):
+    model = fit()
+    before = {name: np.copy(value) for name, value in vars(model).items() if name.endswith("_")}
+    with pytest.raises(InputError):
+        model.set_params(**settings).fit(X[:90, :5], np.resize(list(labels), 90))
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(model, name), value)
+    assert model.predict(X[:3]).tolist() == fit().predict(X[:3]).tolist()

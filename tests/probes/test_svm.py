@@ -1,9 +1,12 @@
 """The L2-SVM: its objective, written out, against scikit-learn's; and what must not change its answers."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from ganfeat import InputError, LinearSVM
@@ -93,11 +96,83 @@ def test_objective_and_answers_are_those_of_linear_svc(n, p, classes, C):
     assert (reached - ours.gap_ <= best * (1 + 1e-6)).all()
 
 
+@pytest.mark.parametrize("n", [200, 1797])
+@pytest.mark.parametrize("C", [0.01, 10.0])
+def test_long_rows_as_they_are(n, C):
+    """Unscaled digits, 0..16: the Hessian's condition is a million and more."""
+    ours = LinearSVM(C=C, scaling="none").fit(X[:n], Y[:n])
+    theirs = LinearSVC(C=C, dual=False, tol=1e-8, max_iter=100_000, random_state=0).fit(X[:n], Y[:n])
+    reached, best = objectives(ours, X[:n], Y[:n], C), objectives(theirs, X[:n], Y[:n], C)
+    np.testing.assert_array_less(reached, best * (1 + 1e-4) + 1e-9)
+
+
+@pytest.mark.parametrize("n", [500, 1797])
+def test_a_huge_c(n, C=1e4):
+    rows = FeatureScaler().fit(X[:n]).transform(X[:n]).astype(np.float64)
+    ours = LinearSVM(C=C, scaling="none").fit(rows, Y[:n])
+    theirs = LinearSVC(C=C, dual=False, tol=1e-9, max_iter=100_000, random_state=0).fit(rows, Y[:n])
+    reached, best = objectives(ours, rows, Y[:n], C), objectives(theirs, rows, Y[:n], C)
+    np.testing.assert_array_less(reached, best * (1 + 1e-3))
+
+
+def test_duplicated_rows_at_a_huge_c():
+    rows, y = problem(100, 40, 3)
+    ours = LinearSVM(C=1e8).fit(np.repeat(rows, 3, axis=0), np.repeat(y, 3))
+    assert np.isfinite(ours.coef_).all() and (ours.predict(rows) == y).all()
+
+
+def test_contradicting_rows_have_a_minimum_too():
+    """The same row in both classes: the best that can be said of it is nothing."""
+    model = LinearSVM(C=1e8, scaling="none").fit(np.repeat([[1.0, 2.0]], 4, axis=0), [0, 1, 0, 1])
+    np.testing.assert_allclose(model.decision_function([[1.0, 2.0]]), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_unscaled_features_that_are_not_centred(precision):
+    """1,500 x 1,200 like activations: positive, of length 50."""
+    rows, y = problem(1500, 1200, 4)
+    rows = np.maximum(rows, 0).astype(np.float32)
+    ours = LinearSVM(C=1e-3, scaling="none", precision=precision).fit(rows, y)
+    theirs = LinearSVC(C=1e-3, dual=False, tol=1e-7, max_iter=10_000, random_state=0).fit(rows.astype(np.float64), y)
+    np.testing.assert_array_less(objectives(ours, rows, y, 1e-3), objectives(theirs, rows, y, 1e-3) * (1 + 1e-4))
+
+
+def test_where_the_products_are_too_rough_the_fit_says_so_or_is_right():
+    """Long rows, a large C, bf16: nothing ends unconverged in silence."""
+    rows, y = problem(1500, 1200, 3)
+    rows = (rows * 30).astype(np.float32)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ours = LinearSVM(C=10.0, scaling="none", precision="bf16").fit(rows, y)
+    theirs = LinearSVC(C=10.0, dual=False, tol=1e-8, max_iter=10_000, random_state=0).fit(rows.astype(np.float64), y)
+    above = objectives(ours, rows, y, 10.0) / objectives(theirs, rows, y, 10.0) - 1
+    assert any(issubclass(w.category, ConvergenceWarning) for w in told) or (above < 1e-3).all()
+    assert (ours.objective_ <= 10.0 * 1500).all()  # no worse than no weights at all
+
+
+def test_more_classes_than_a_fifth_of_the_rows():
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(400, 30))
+    y = np.repeat(np.arange(400), 3)
+    rows = centres[y] + generator.normal(size=(1200, 30)) * 0.1
+    model = LinearSVM(C="cv", Cs=(1.0, 10.0)).fit(rows, y)
+    assert model.score(rows, y) > 0.9 and set(model.cv_scores_) == {1.0, 10.0}
+
+
+def test_rows_of_weight_zero_have_no_say_in_c():
+    rows, y = problem(90, 12, 3)
+    weight = np.r_[np.ones(60), np.zeros(30)]
+    a = LinearSVM(C="cv").fit(rows, np.r_[y[:60], np.full(30, 7)], sample_weight=weight)
+    b = LinearSVM(C="cv").fit(rows[:60], y[:60])
+    assert a.cv_scores_ == pytest.approx(b.cv_scores_) and a.classes_.tolist() == [0, 1, 2]
+
+
 def test_the_gap_is_the_dual_points():
     """Half the squared gradient is primal minus dual, with alpha = 2 C max(0, 1 - y z), written out."""
     rows, y = problem(200, 10, 2)
     C = 0.5
-    rough = LinearSVM(C=C, scaling="none", max_iter=1, tol=1e-12).fit(rows, y)
+    with pytest.warns(ConvergenceWarning, match=r"1 class\(es\) \(1\).*max_iter"):
+        rough = LinearSVM(C=C, scaling="none", max_iter=1, tol=1e-12).fit(rows, y)
     w, b = np.append(rough.coef_[0], rough.intercept_), np.c_[rows, np.ones(len(rows))]
     s = np.where(y == 1, 1.0, -1.0)
     alpha = 2 * C * np.maximum(0, 1 - s * (b @ w))
@@ -298,6 +373,8 @@ def test_with_one_label_a_class_there_is_nothing_to_validate_on():
         ({"C": 1.0, "max_iter": 0}, "max_iter"),
         ({"C": 1.0, "device": "tpu"}, "device"),
         ({"C": 1.0, "precision": "fp8"}, "precision"),
+        ({"C": 1.0, "memory": "4GB"}, "memory"),
+        ({"Cs": 1.0}, "Cs"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong, message):

@@ -4,6 +4,8 @@ import io
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from sklearn.svm import LinearSVC
 from ganfeat import InputError, load
 from ganfeat.cli import main
 from ganfeat.probes import PROTOCOLS, FeatureScaler, Protocol
-from ganfeat.recipes import dcgan_cifar10, dcgan_svhn1000
+from ganfeat.recipes import dcgan_cifar10, dcgan_svhn1000, tables
 from ganfeat.recipes.tables import Published, Recipe, Scale, run
 
 ROWS, LABELS = load_digits(return_X_y=True)
@@ -56,7 +58,7 @@ def write_mat(folder):
     return folder
 
 
-def write_parquet(folder):
+def write_parquet(folder, labels=LABELS):
     """As the Hub has it: PNG bytes, in shards."""
 
     def png(image):
@@ -69,8 +71,32 @@ def write_parquet(folder):
         ("train-00001-of-00002", slice(200, 400)),
         ("test-0", TEST),
     ):
-        table = pa.table({"image": [png(i) for i in IMAGES[rows]], "label": LABELS[rows]})
+        table = pa.table({"image": [png(i) for i in IMAGES[rows]], "label": labels[rows]})
         pq.write_table(table, folder / f"{name}.parquet")
+    return folder
+
+
+def write_arrays(folder, maps, seed=0):
+    """As the DCGAN authors released theirs: a network of so many maps, from the image on."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return rng.normal(0, 0.2, shape).astype(np.float32)
+
+    def norm(n):
+        return [1 + draw(n), draw(n)]
+
+    d, top = [draw(maps[1], maps[0], 3, 3)], 16 * maps[-1]
+    g = [draw(5, top), *norm(top)]
+    for before, after in pairwise(maps[1:]):
+        d += [draw(after, before, 3, 3), *norm(after)]
+        g[3:3] = [draw(after, before, 3, 3), *norm(before)]
+    d.append(draw(top, 1))
+    g.append(draw(maps[1], maps[0], 3, 3))
+    folder.mkdir()
+    for name, arrays in (("discrim", d), ("gen", g)):
+        for i, array in enumerate(arrays, 1):
+            np.save(folder / f"200_{name}_params.jl_{i:02d}.npy", array)
     return folder
 
 
@@ -141,6 +167,149 @@ def test_what_was_scored_before_is_kept_and_other_settings_are_not(finished):
     assert again["results"]["our DCGAN"]["all"] == results["results"]["our DCGAN"]["all"]
     other = replace(TINY, protocols={"all": replace(TINY.protocols["all"], Cs=(0.1, 1.0, 10.0))})
     assert run(other, folder / "out", folder, silent, scale="smoke")["results"]["PCA"]["all"]["mean"] > 0.3
+
+
+BRIEF = replace(
+    TINY,
+    protocols={"few": Protocol(labels_per_class=(2,), draws=2)},
+    scales={"smoke": Scale(None, centroids=2)},
+    targets={},
+    imported="theirs",
+)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """Scores of imported weights, with one of them marked."""
+    folder = tmp_path_factory.mktemp("imported")
+    write_mat(folder)
+    run(BRIEF, folder / "out", folder, silent, scale="smoke", weights=write_arrays(folder / "arrays", [3, 2, 4, 8]))
+    kept = json.loads((folder / "out" / "scores.json").read_text())
+    kept["scores"]["PCA"]["few"]["mean"] = 0.123
+    return folder, json.dumps(kept)
+
+
+def changed_test_image(folder, patch):
+    images = IMAGES[TEST].copy()
+    images[0, 0, 0] ^= 1
+    y = np.where(LABELS[TEST] == 0, 10, LABELS[TEST]).astype(np.uint8)[:, None]
+    scipy.io.savemat(folder / "test_32x32.mat", {"X": np.moveaxis(images, 0, -1), "y": y})
+
+
+def changed_test_label(folder, patch):
+    y = np.where(LABELS[TEST] == 0, 10, LABELS[TEST]).astype(np.uint8)[::-1, None]
+    scipy.io.savemat(folder / "test_32x32.mat", {"X": np.moveaxis(IMAGES[TEST], 0, -1), "y": y})
+
+
+def changed_weight(folder, patch):
+    path = folder / "arrays" / "200_discrim_params.jl_01.npy"
+    np.save(path, np.load(path) * np.float32(2))
+
+
+def changed_version(folder, patch):
+    patch.setattr(tables, "__version__", "0.0.0")
+
+
+@pytest.mark.parametrize(
+    "change", [None, changed_test_image, changed_test_label, changed_weight, changed_version], ids=lambda c: str(c)[:25]
+)
+def test_scores_are_kept_only_of_the_same_images_weights_and_version(imported, change, tmp_path, monkeypatch):
+    import shutil
+
+    folder, kept = imported
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "out" / "scores.json").write_text(kept)
+    if change is not None:
+        change(tmp_path / "copy", monkeypatch)
+    again = run(
+        BRIEF, tmp_path / "copy" / "out", tmp_path / "copy", silent, scale="smoke", weights=tmp_path / "copy" / "arrays"
+    )
+    assert (again["results"]["PCA"]["few"]["mean"] == 0.123) == (change is None)
+    seconds, scored = again["seconds"], sum(entry["seconds"] for entry in again["results"].values())
+    assert seconds["scoring"] == pytest.approx(scored)
+    assert seconds["scoring in earlier calls"] == pytest.approx(scored if change is None else 0)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"settings": 1}', "{", '{"settings": S}', "no UTF-8"])
+def test_a_file_of_scores_of_another_form_is_none(content, tmp_path):
+    path = tmp_path / "scores.json"
+    path.write_bytes(content.replace("S", '{"seed": 0}').encode() if content != "no UTF-8" else b"\xff")
+    assert tables._kept(path, {"seed": 0}) == {}
+
+
+def test_seconds_of_training_are_those_of_all_its_calls():
+    """Those of the records begin anew with every call: 5 of the first, 4 of the second."""
+    own = SimpleNamespace(history_=[{"seconds": s} for s in (1.0, 5.0, 2.0, 4.0)])
+    found = tables._seconds(own, {"a": {"seconds": 3.0}, "b": {"seconds": 2.5}}, ["a"], 7.0)
+    assert found == {"training": 9.0, "scoring": 5.5, "scoring in earlier calls": 3.0, "this call": 7.0}
+    assert tables._seconds(None, {}, [], 0.0)["training"] == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_large_features_are_the_same_in_files_that_do_not_stay(finished, fails, tmp_path, monkeypatch):
+    folder, results = finished
+    mapped = []
+
+    def recorded(rows, labels, held_out, *arguments, **settings):
+        mapped.append(isinstance(rows, np.memmap) and isinstance(held_out, np.memmap))
+        if fails and mapped[-1]:
+            raise RuntimeError("interrupted")
+        return tables_curve(rows, labels, held_out, *arguments, **settings)
+
+    tables_curve = tables.few_label_curve
+    monkeypatch.setattr(tables, "few_label_curve", recorded)
+    monkeypatch.setattr("ganfeat.recipes.feature_sets.MEMORY", 1000)
+    if fails:
+        with pytest.raises(RuntimeError, match="interrupted"):
+            run(TINY, tmp_path / "out", folder, silent, scale="smoke")
+    else:
+        again = run(TINY, tmp_path / "out", folder, silent, scale="smoke")
+        for name, entry in results["results"].items():
+            assert {**again["results"][name], "seconds": 0} == {**entry, "seconds": 0}
+        assert mapped == [False] * 6 + [True] * 4  # two protocols; pixels, PCA and k-means stay in memory
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"run", "scores.json"} | (set() if fails else {"results.json"})
+
+
+def test_a_disk_that_is_too_small_is_told(finished, tmp_path, monkeypatch):
+    folder, _ = finished
+    monkeypatch.setattr("ganfeat.recipes.feature_sets.MEMORY", 1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(InputError, match="--out on a larger disk"):
+        run(TINY, tmp_path / "out", folder, silent, scale="smoke")
+
+
+def test_images_without_a_label_are_left_out(tmp_path):
+    write_parquet(tmp_path, np.where(np.arange(len(LABELS)) % 4 == 1, -1, LABELS))
+    learn, test = tables.read_pair(dcgan_cifar10.RECIPE, tmp_path, Scale(None, centroids=1), silent)
+    rest = np.arange(600) % 4 != 1
+    for found, part in ((learn, TRAIN), (test, TEST)):
+        np.testing.assert_array_equal(found.labels, LABELS[part][rest[part]])
+        np.testing.assert_array_equal(found.images, IMAGES[part][rest[part]])
+
+
+@pytest.mark.parametrize(("label", "message"), [(-1, "has no labels"), (3, "1 class")])
+def test_images_without_labels_or_of_one_class_are_refused(label, message, tmp_path):
+    write_parquet(tmp_path, np.full(len(LABELS), label))
+    with pytest.raises(InputError, match=message):
+        tables.read_pair(dcgan_cifar10.RECIPE, tmp_path, Scale(None, centroids=1), silent)
+
+
+@pytest.mark.parametrize("write", [write_mat, write_parquet])
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?[!b]"])
+def test_a_folder_whose_name_looks_like_a_pattern(name, write, tmp_path):
+    (tmp_path / name).mkdir()
+    learn, test = tables.read_pair(dcgan_svhn1000.RECIPE, write(tmp_path / name), Scale(None, centroids=1), silent)
+    np.testing.assert_array_equal(learn.images, IMAGES[TRAIN])
+    np.testing.assert_array_equal(test.labels, LABELS[TEST])
+
+
+def test_weights_of_other_images_are_refused_before_the_training(finished, tmp_path):
+    folder, _ = finished
+    arrays = write_arrays(tmp_path / "arrays", [1, 2, 4])
+    with pytest.raises(InputError, match="16 x 16 x 1 images, and the images of tiny are 32 x 32 x 3: give"):
+        run(TINY, tmp_path / "out", folder, silent, scale="smoke", weights=arrays)
+    assert not (tmp_path / "out").exists()
 
 
 def test_mirror_images_are_scored_too(finished, tmp_path):

@@ -134,6 +134,13 @@ def probe(
         if (y.dtype.kind in "US") != (y_test.dtype.kind in "US"):
             raise InputError(f"labels are {y.dtype} in {labels} and {y_test.dtype} in {test_labels}: use one kind")
         train_rows, test_rows = np.flatnonzero(_known(y)), np.flatnonzero(_known(y_test))
+        twice = np.intersect1d(train_rows, test_rows)
+        if len(twice) and _same_images((features, test), (card, test_card)):
+            raise InputError(
+                f"--test {test} holds the images of {features}, and {len(twice):,} of its rows are among those that "
+                "labels are drawn from: leave --test and --test-labels out, and a fifth is held out, or give the "
+                "features of other images"
+            )
     else:
         labelled = np.flatnonzero(_known(y))
         if not len(labelled):
@@ -223,6 +230,14 @@ def _check_same(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ..
             f"{files[0]} and {files[1]} were made in different ways ({'; '.join(differences)}): extract both with the "
             "same run and options, and with `--bn recalibrate` name the same --recalibrate-on"
         )
+
+
+def _same_images(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...]) -> bool:
+    """Whether both are the same file, or by their cards features of the same images."""
+    card, other = cards
+    if files[0].resolve() == files[1].resolve():
+        return True
+    return card is not None and other is not None and bool(card["fingerprint"] == other["fingerprint"])
 
 
 def _words(value: Any) -> str:

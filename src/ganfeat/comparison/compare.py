@@ -85,7 +85,14 @@ def compare_networks(
         y, cut = images.labels, images.learn
         with clock("probing"):
             curve = few_label_curve(
-                rows[:cut], y[:cut], rows[cut:], y[cut:], protocol, standardise=standardise, progress=update
+                rows[:cut],
+                y[:cut],
+                rows[cut:],
+                y[cut:],
+                protocol,
+                standardise=standardise,
+                progress=update,
+                device=device,
             )
         return {"features": int(rows.shape[1]), "accuracy": curve}
 

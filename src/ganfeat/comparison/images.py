@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from ganfeat.arrays import ImageShape, as_images, fingerprint
 from ganfeat.data import ImageDataset, load_images
+from ganfeat.data.bundled import BUNDLED
 from ganfeat.errors import InputError
 from ganfeat.probes.protocols import Stage, hold_out
 
@@ -79,8 +82,11 @@ def read(
     Raises
     ------
     InputError
-        If there are no labels, a single class, or too few images.
+        If there are no labels, a single class, or too few images, or images would be scored on that are learned from.
     """
+    paths = [Path(given).expanduser().resolve() for given in (data, test) if _is_path(given)]
+    if len(paths) == 2 and paths[0] == paths[1]:
+        raise InputError(_overlap("all", str(test)))
     pixels, prints = dict[ImageShape, NDArray[np.uint8]](), dict[ImageShape, dict[str, str]]()
     labels = learn = images = others = None
     for shape in shapes:
@@ -88,7 +94,7 @@ def read(
         with stage("reading images", 0) as update:
             images = load_images(data, limit=limit, progress=update, **reading)
             others = images if test is None else load_images(test, limit=limit, progress=update, **reading)
-        learn, held_out = _split(images, others, seed)
+        learn, held_out = _split(images, None if test is None else others, seed)
         found = np.concatenate([_labels(images, "DATA")[learn], _labels(others, "--test")[held_out]])
         if labels is not None and not np.array_equal(labels, found):
             raise InputError(f"{data} gives other images at another size: remove those that cannot be read")
@@ -117,11 +123,24 @@ def read(
     return Images(pixels, labels, len(learn), prints, card)
 
 
-def _split(images: ImageDataset, others: ImageDataset, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from, and rows of ``others`` to score on."""
+def _is_path(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike) and given not in BUNDLED
+
+
+def _overlap(how_many: str, source: str) -> str:
+    return (
+        f"{how_many} of the images of --test ({source}) are among those of DATA that labels are drawn from: leave --test "
+        "out, and a fifth of DATA is held out, or give other images"
+    )
+
+
+def _split(
+    images: ImageDataset, others: ImageDataset | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from, and rows to score on: of ``others``, or of ``images`` too if there are none."""
     y = _labels(images, "DATA")
     known = np.flatnonzero(y >= 0)
-    if others is images:
+    if others is None:
         learn, held_out = (known[part] for part in hold_out(y[known], HELD_OUT, seed))
     else:
         learn, held_out = known, np.flatnonzero(_labels(others, "--test") >= 0)
@@ -130,6 +149,9 @@ def _split(images: ImageDataset, others: ImageDataset, seed: int) -> tuple[NDArr
                 f"the classes of DATA and of --test are not the same ({_some(images.classes)}; "
                 f"{_some(others.classes)}): give the same sub-folders to both"
             )
+        twice = np.intersect1d(learn, held_out)
+        if len(twice) and images.shape == others.shape and images.fingerprint() == others.fingerprint():
+            raise InputError(_overlap(f"{len(twice):,}", others.source))
     if len(np.unique(y[known])) < 2:
         raise InputError(f"the labels of {images.source} have 1 class: accuracy needs at least 2")
     if len(learn) < LEAST or not len(held_out):

@@ -27,15 +27,27 @@ def _next(G: torch.Tensor, signs_NK: torch.Tensor, stiff_NK: torch.Tensor, activ
         systems = G * on[:, :, None] * on[:, None, :]
         systems.diagonal(dim1=1, dim2=2).add_(torch.where(active_NK, stiff_NK, 1.0).T)
         right = (signs_NK * active_NK).T[:, :, None]
-        return torch.cholesky_solve(right, torch.linalg.cholesky(systems))[:, :, 0].T
+        return torch.cholesky_solve(right, factor(systems))[:, :, 0].T
     beta = torch.zeros_like(signs_NK)
     for k in range(columns):
         rows = torch.nonzero(active_NK[:, k]).flatten()
         if len(rows):
             system = G[rows][:, rows]
             system.diagonal().add_(stiff_NK[rows, k])
-            beta[rows, k] = torch.cholesky_solve(signs_NK[rows, k, None], torch.linalg.cholesky(system))[:, 0]
+            beta[rows, k] = torch.cholesky_solve(signs_NK[rows, k, None], factor(system))[:, 0]
     return beta
+
+
+def factor(systems: torch.Tensor) -> torch.Tensor:
+    """Cholesky factors; where rounding has made a system indefinite, its diagonal grows until it is not."""
+    factors, failed = torch.linalg.cholesky_ex(systems)
+    diagonal = systems.diagonal(dim1=-2, dim2=-1)
+    grow = 1e-15
+    while bool(failed.any()) and grow < 1e-3:
+        diagonal += diagonal.mean(-1, keepdim=True) * grow * (failed > 0).to(systems.dtype)[..., None]
+        factors, failed = torch.linalg.cholesky_ex(systems)
+        grow *= 10
+    return factors
 
 
 def solve_few(
@@ -93,10 +105,11 @@ def solve_few(
                 break
         gradient = slope - 2 * (c * slack.clamp_min(0) * toward).sum(0)
         decrement[left] = -gradient / 2
-        beta[:, left] += t * D
-        z[:, left] += t * u
-        hinge = (c * (1 - s * z[:, left]).clamp_min(0) ** 2).sum(0)
-        objective[left] = (beta[:, left] * z[:, left]).sum(0) / 2 + hinge
+        tried, z_tried = beta[:, left] + t * D, z[:, left] + t * u
+        values = (tried * z_tried).sum(0) / 2 + (c * (1 - s * z_tried).clamp_min(0) ** 2).sum(0)
+        better = values <= objective[left]
+        move = left[better]
+        beta[:, move], z[:, move], objective[move] = tried[:, better], z_tried[:, better], values[better]
         steps += 1
-        left = left[decrement[left] > tolerance * objective[left]]
+        left = left[(decrement[left] > tolerance * objective[left]) & better]
     return beta, objective, decrement, steps

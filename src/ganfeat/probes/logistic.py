@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
 from ganfeat.config import require
 from ganfeat.errors import InputError
@@ -77,6 +77,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from features ``(n, n_features)`` and their labels ``(n,)``.
 
+        A fit that fails leaves what an earlier one learned as it was.
+
         Raises
         ------
         InputError
@@ -84,32 +86,43 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         """
         if self.C != "cv":
             require("C", self.C, float, above=0)
-        elif not len(self.Cs):
-            raise InputError("Cs is empty: give at least one number")
-        for C in self.Cs:
-            require("Cs", C, float, above=0)
+        Cs = self._grid()
         require("cv", self.cv, int, least=2)
-        X, y = validate_data(self, X, y, dtype=[np.float32, np.float64], ensure_min_samples=2)
+        rows, y = check_X_y(X, y, dtype=[np.float32, np.float64], ensure_min_samples=2, estimator=self)
         check_classification_targets(y)
-        self.classes_, counts = np.unique(y, return_counts=True)
-        if len(self.classes_) < 2:
-            raise InputError(f"the labels have 1 class, {self.classes_[0]!r}: a classifier needs at least 2")
-        scaler = FeatureScaler(self.standardise).fit(X)
-        rows = scaler.transform(X)
+        classes, counts = np.unique(y, return_counts=True)
+        if len(classes) < 2:
+            raise InputError(f"the labels have 1 class, {classes[0]!r}: a classifier needs at least 2")
+        scaler = FeatureScaler(self.standardise).fit(rows)
+        rows = scaler.transform(rows)
         folds = min(self.cv, int(counts.min()))
         if self.C != "cv":
-            self.C_ = float(self.C)
+            C = float(self.C)
         else:
-            self.C_ = self._choose(rows, y, folds) if folds > 1 else SINGLE_LABEL_C
-        model = _regression(rows).set_params(C=self.C_).fit(rows, y)
+            C = self._choose(Cs, rows, y, folds) if folds > 1 else SINGLE_LABEL_C
+        model = _regression(rows).set_params(C=C).fit(rows, y)
+        validate_data(self, X, skip_check_array=True)  # the number of features and their names, now that all went well
+        self.C_, self.classes_ = C, classes
         self.coef_ = model.coef_ * scaler.factor_
         self.intercept_ = model.intercept_ - self.coef_ @ scaler.mean_
         return self
 
-    def _choose(self, rows: NDArray[Any], y: NDArray[Any], folds: int) -> float:
+    def _grid(self) -> list[float]:
+        try:
+            Cs = list(self.Cs)
+        except TypeError:
+            raise InputError(
+                f"Cs={self.Cs!r} must be a sequence of numbers, as Cs=(1.0, 10.0); a single C is given as C=1.0"
+            ) from None
+        if self.C == "cv" and not Cs:
+            raise InputError("Cs is empty: give at least one number")
+        for C in Cs:
+            require("Cs", C, float, above=0)
+        return sorted(map(float, Cs))
+
+    def _choose(self, Cs: list[float], rows: NDArray[Any], y: NDArray[Any], folds: int) -> float:
         splitter = StratifiedKFold(folds, shuffle=True, random_state=self.random_state)
-        grid = {"C": sorted(map(float, self.Cs))}
-        search = GridSearchCV(_regression(rows), grid, cv=splitter, refit=False).fit(rows, y)
+        search = GridSearchCV(_regression(rows), {"C": Cs}, cv=splitter, refit=False).fit(rows, y)
         return float(search.best_params_["C"])
 
     def decision_function(self, X: Any) -> NDArray[Any]:

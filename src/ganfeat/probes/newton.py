@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ganfeat.arrays import release
 from ganfeat.device import resolve_precision
-from ganfeat.probes.few import solve_few
+from ganfeat.probes.few import factor, solve_few
 
 TOLERANCE = 1e-5
 """A column is solved when Newton's decrement, the distance to the minimum, is below this share of its objective."""
@@ -44,7 +44,10 @@ BLOCK_BYTES = 1 << 22
 FEW_ROWS = 600
 """Up to so many rows, the problem is solved in the rows' coordinates: :mod:`ganfeat.probes.few`."""
 SMALL = 1 << 20
-"""Numbers in a matrix that stays in the CPU's caches: multiplied in float32."""
+"""Numbers in a matrix that is multiplied in float64: it stays in the CPU's caches."""
+SMALL_HESSIANS = 1 << 28
+"""Multiplications in the Hessians of all columns, up to which they are computed and factorised."""
+FLOOR = {torch.float32: 1e-5, torch.float64: 1e-13}
 
 
 class Rows:
@@ -74,14 +77,17 @@ class Rows:
     ) -> None:
         self.array, self.device = array, device
         self.n, self.p = array.shape
+        small = self.n * self.p <= SMALL
+        self.dtype = torch.float64 if small else torch.float32
         # Whole numbers and float64 are centred before they are rounded to float32.
-        self._wide = torch.float32 if array.dtype in (np.float16, np.float32) else torch.float64
+        narrow = array.dtype in (np.float16, np.float32) and not small
+        self._wide = torch.float32 if narrow else torch.float64
         as_row = {"dtype": self._wide, "device": device}
         self._mean = None if mean is None else torch.as_tensor(mean, **as_row)  # type: ignore[arg-type]
         self._factor = None if factor is None else torch.as_tensor(factor, **as_row)  # type: ignore[arg-type]
         self.block = max(1, BLOCK_BYTES // (2 * self.p)) if device.type == "cpu" else max(1, (1 << 28) // (4 * self.p))
-        small = self.n * self.p <= SMALL
-        self.half = torch.bfloat16 if not small and resolve_precision(precision, device) == "bf16" else torch.float32
+        quick = self.n > FEW_ROWS and not small and resolve_precision(precision, device) == "bf16"
+        self.half = torch.bfloat16 if quick else self.dtype
         self.copy: torch.Tensor | None = None
         self._products: torch.Tensor | None = None
         if self.n * self.p * self.half.itemsize <= memory:
@@ -102,11 +108,11 @@ class Rows:
             block = torch.sub(block, self._mean)
         if self._factor is not None:
             block = block.mul_(self._factor) if self._mean is not None else block * self._factor
-        return block.float()
+        return block.to(self.dtype)
 
     def exact(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Blocks of rows in float32, in order."""
-        kept = self.copy is not None and self.half == torch.float32
+        """Blocks of rows in ``dtype``, in order."""
+        kept = self.copy is not None and self.half == self.dtype
         for start in range(0, self.n, self.block):
             where = slice(start, min(start + self.block, self.n))
             yield where, self.copy[where] if kept else self._scaled(self.array[where])  # type: ignore[index]
@@ -126,8 +132,8 @@ class Rows:
     def products(self) -> torch.Tensor:
         """``X X^T + 1``, the products of all rows and their ones, float64 ``(n, n)``: for few rows. Kept."""
         if self._products is None:
-            rows = torch.cat([block for _, block in self.exact()])
-            self._products = (rows @ rows.T).double() + 1
+            rows = torch.cat([block for _, block in self.exact()]).double()
+            self._products = rows @ rows.T + 1
         return self._products
 
     def gram_times(self, V_PR: torch.Tensor, weight_N: torch.Tensor | None = None) -> torch.Tensor:
@@ -138,13 +144,13 @@ class Rows:
             middle = block @ small
             if weight_N is not None:
                 middle = middle * weight_N[where, None].to(self.half)
-            out += (block.T @ middle).float()
+            out += block.T @ middle
         return out
 
     def times(self, W_PK: torch.Tensor) -> torch.Tensor:
         """``X W``, exactly."""
-        out = torch.empty(self.n, W_PK.shape[1], device=self.device)
-        small_KP = W_PK.T.float().contiguous()
+        out = torch.empty(self.n, W_PK.shape[1], dtype=self.dtype, device=self.device)
+        small_KP = W_PK.T.to(self.dtype).contiguous()
         for where, block in self.exact():
             out[where] = (small_KP @ block.T).T  # this way round, thin products are twice as fast on the CPU
         return out
@@ -152,7 +158,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Leading eigenpairs of ``X^T diag(weight) X``, the mass of the weights, and a bound of the rest."""
+    """Leading eigenpairs of ``X^T diag(weight) X``, float64, the mass of the weights, and a bound of the rest."""
 
     vectors_PR: torch.Tensor
     values_R: torch.Tensor
@@ -161,20 +167,24 @@ class Spectrum:
 
 
 def spectrum(rows: Rows, weight_N: torch.Tensor | None = None, seed: int = 0) -> Spectrum:
-    """Eigendecomposition for the preconditioner: exact for few rows or features, randomised otherwise."""
+    """Eigendecomposition for the preconditioner: exact for few features, randomised otherwise.
+
+    The vectors are orthonormal to float64's last digits, however rough the products: else the preconditioner of an
+    ill-conditioned problem would not be positive.
+    """
     mass = float(rows.n if weight_N is None else weight_N.sum())
     exact = rows.p <= EXACT_SIDE
     rank = rows.p if exact else min(RANK, rows.n)
     if exact:
-        basis = torch.eye(rows.p, device=rows.device)
+        basis = torch.eye(rows.p, dtype=torch.float64, device=rows.device)
     else:
         generator = torch.Generator().manual_seed(seed)
-        basis = torch.linalg.qr(torch.randn(rows.p, rank, generator=generator).to(rows.device)).Q
-        basis = torch.linalg.qr(rows.gram_times(basis, weight_N)).Q
+        start = torch.randn(rows.p, rank, generator=generator, dtype=torch.float64).to(rows.device)
+        basis = torch.linalg.qr(rows.gram_times(torch.linalg.qr(start).Q, weight_N)).Q
     image = rows.gram_times(basis, weight_N)
     core = basis.T @ image
-    values, vectors = torch.linalg.eigh(((core + core.T) / 2).double().cpu())
-    values, vectors = values.clamp_min(0).float().to(rows.device), vectors.float().to(rows.device)
+    values, vectors = torch.linalg.eigh((core + core.T).cpu() / 2)
+    values, vectors = values.clamp_min(0).to(rows.device), vectors.to(rows.device)
     rest = 0.0 if exact or rows.n <= rank else float(values[0]) / 2
     return Spectrum(basis @ vectors, values, rest, mass)
 
@@ -184,7 +194,9 @@ class Solution:
     """Weights of every column and what they reached.
 
     ``gap_K`` is an upper bound of ``f - min f``, that of the dual point ``alpha = 2 C s max(0, 1 - y z)``: half the
-    squared length of the gradient.
+    squared length of the gradient. It is loose where rows are long or C is large. ``decrement_K`` is Newton's, before
+    the last step: half the squared distance to the minimum, as the Hessian measures it. Where that was below the
+    tolerance, or below 1e-4 of the objective when no step gained anything any more, ``converged_K`` is true.
     """
 
     W_PK: torch.Tensor
@@ -192,6 +204,7 @@ class Solution:
     objective_K: torch.Tensor
     gap_K: torch.Tensor
     decrement_K: torch.Tensor
+    converged_K: torch.Tensor
     steps: int
     products: int
 
@@ -210,15 +223,16 @@ class _Problem:
 
     def at(self, W_PK: torch.Tensor, b_K: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Objective ``(K,)``, gradients ``(P, K)`` and ``(K,)`` in float64, margins ``1 - y z`` ``(N, K)``."""
-        small_KP, small_b = W_PK.T.float().contiguous(), b_K.float()
-        slack_NK = torch.empty_like(self.signs_NK)
+        dtype = self.rows.dtype
+        small_KP, small_b = W_PK.T.to(dtype).contiguous(), b_K.to(dtype)
+        slack_NK = torch.empty_like(self.signs_NK, dtype=dtype)
         g_KP = torch.zeros(W_PK.shape[1], self.rows.p, dtype=torch.float64, device=W_PK.device)
         g_b, loss = torch.zeros_like(b_K), torch.zeros_like(b_K)
         for where, block in self.rows.exact():
             signs = self.signs_NK[where]
             slack = slack_NK[where] = 1 - signs * ((small_KP @ block.T).T + small_b)
             slack = slack.clamp_min(0)
-            weighted = slack if self.weight_NK is None else slack * self.weight_NK[where]
+            weighted = slack if self.weight_NK is None else slack * self.weight_NK[where].to(dtype)
             pull = signs * weighted
             g_KP += pull.T.contiguous() @ block
             g_b += pull.sum(0, dtype=torch.float64)
@@ -227,23 +241,38 @@ class _Problem:
         return objective, W_PK - 2 * self.cost_K * g_KP.T, b_K - 2 * self.cost_K * g_b, slack_NK
 
     def active(self, slack_NK: torch.Tensor) -> torch.Tensor:
-        """Weights of the rows on the curved side of the hinge, ``float32 (N, K)``."""
-        active = (slack_NK > 0).float()
-        return active if self.weight_NK is None else active * self.weight_NK
+        """Weights of the rows on the curved side of the hinge, ``(N, K)``."""
+        active = (slack_NK > 0).to(slack_NK.dtype)
+        return active if self.weight_NK is None else active * self.weight_NK.to(slack_NK.dtype)
 
 
 def _curve(
-    rows: Rows, active_NK: torch.Tensor, cost_K: torch.Tensor, D_PK: torch.Tensor, d_K: torch.Tensor
+    rows: Rows, active_NK: torch.Tensor, cost_K: torch.Tensor, D_PK: torch.Tensor, d_K: torch.Tensor, careful: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Hessian times ``(D, d)``, and ``X D + d``."""
-    half_KP = D_PK.T.to(rows.half).contiguous()
+    dtype = rows.dtype if careful else rows.half
+    half_KP = D_PK.T.to(dtype).contiguous()
     u_NK = torch.empty_like(active_NK)
-    H_KP = torch.zeros(D_PK.shape[1], rows.p, device=D_PK.device)
-    for where, block in rows.compact():
-        u = u_NK[where] = (half_KP @ block.T).T.float() + d_K
-        H_KP += ((active_NK[where] * u).to(rows.half).T.contiguous() @ block).float()
+    H_KP = torch.zeros(D_PK.shape[1], rows.p, dtype=D_PK.dtype, device=D_PK.device)
+    for where, block in rows.exact() if careful else rows.compact():
+        u = u_NK[where] = (half_KP @ block.T).T.to(D_PK.dtype) + d_K
+        H_KP += (active_NK[where] * u).to(dtype).T.contiguous() @ block
     h_K = (active_NK * u_NK).sum(0)
     return D_PK + 2 * cost_K * H_KP.T, d_K + 2 * cost_K * h_K, u_NK
+
+
+def _exact_direction(
+    problem: _Problem, active_NK: torch.Tensor, g_PK: torch.Tensor, g_K: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Newton's direction of a small problem, whatever its condition: every column's Hessian, factorised."""
+    rows = problem.rows
+    X = torch.cat([block for _, block in rows.exact()])
+    X = torch.cat([X, torch.ones_like(X[:, :1])], 1)
+    hessians = 2 * problem.cost_K[:, None, None] * (X.T @ (active_NK.T[:, :, None] * X))
+    hessians.diagonal(dim1=1, dim2=2).add_(1)
+    g = torch.cat([g_PK, g_K[None]]).T[:, :, None]
+    step = -torch.cholesky_solve(g, factor(hessians))[:, :, 0].T
+    return step[:-1], step[-1], X @ step
 
 
 def _direction(
@@ -253,30 +282,37 @@ def _direction(
     g_K: torch.Tensor,
     leading: Spectrum,
     accuracy_K: torch.Tensor,
+    careful: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
     """Newton's direction by preconditioned conjugate gradients, its ``X D + d``, and the products it took."""
-    rows = problem.rows
-    cost = problem.cost_K.float()
-    share = active_NK.sum(0) / leading.mass
-    top = 1 / (1 + 2 * cost * share * leading.values_R[:, None])
-    rest = 1 / (1 + 2 * cost * share * leading.rest)
-    bias = 1 / (1 + 2 * cost * active_NK.sum(0))
+    rows, dtype = problem.rows, active_NK.dtype
+    if dtype == torch.float64 and active_NK.numel() * rows.p**2 <= SMALL_HESSIANS:
+        return *_exact_direction(problem, active_NK, g_PK, g_K), 0
+    cost, mass = problem.cost_K.to(dtype), active_NK.sum(0).double()
+    force = 2 * problem.cost_K * mass / leading.mass
+    rest = 1 / (1 + force * leading.rest)
+    top = 1 / (1 + force * leading.values_R[:, None])
+    # In float32, a smaller ratio would drown in rounding, and the preconditioner would not be positive any more.
+    top = ((torch.maximum(top, rest * FLOOR[dtype]) - rest).T).to(dtype)
+    rest = rest.to(dtype)[:, None]
+    bias = (1 / (1 + 2 * problem.cost_K * mass)).to(dtype)
+    vectors = leading.vectors_PR.to(dtype)
 
     def precondition(r: torch.Tensor, r_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inside = r.T @ leading.vectors_PR
-        outside = ((top - rest).T * inside) @ leading.vectors_PR.T
-        return outside.T + rest * r, bias * r_b
+        r_KP = r.T.contiguous()
+        return (((r_KP @ vectors) * top) @ vectors.T + rest * r_KP).T, bias * r_b
 
-    r, r_b = -g_PK.float(), -g_K.float()
+    r, r_b = -g_PK.to(dtype), -g_K.to(dtype)
     D, d = torch.zeros_like(r), torch.zeros_like(r_b)
     u_NK = torch.zeros_like(active_NK)
     s, s_b = precondition(r, r_b)
+    first_s, first_s_b = s, s_b
     p, p_b = s, s_b
     rho = first = (r * s).sum(0) + r_b * s_b
     products = 0
     while products < MOST_PRODUCTS:
         products += 1
-        H, h, u = _curve(rows, active_NK, cost, p, p_b)
+        H, h, u = _curve(rows, active_NK, cost, p, p_b, careful)
         curvature = (p * H).sum(0) + p_b * h
         # A column that is as good as solved has no residual left to go along.
         step = torch.where((rho > accuracy_K**2 * first * 1e-4) & (curvature > 0), rho / curvature, 0.0)
@@ -289,6 +325,10 @@ def _direction(
             break
         beta = torch.where(before > 0, rho / before, 0.0)
         p, p_b = s + beta * p, s_b + beta * p_b
+    uphill = (g_PK * D).sum(0) + g_K * d >= 0
+    if bool(uphill.any()):  # rounding has eaten the direction: the preconditioned gradient always leads down
+        D, d = torch.where(uphill, first_s, D), torch.where(uphill, first_s_b, d)
+        u_NK = torch.where(uphill, rows.times(D).to(dtype) + d, u_NK)
     return D, d, u_NK, products
 
 
@@ -302,18 +342,19 @@ def _line_search(
     u_NK: torch.Tensor,
 ) -> torch.Tensor:
     """Step lengths that minimise the objective along the direction: Newton's method in one dimension."""
-    W, b, D, d = W_PK.float(), b_K.float(), D_PK, d_K
+    dtype = D_PK.dtype
+    W, b, D, d = W_PK.to(dtype), b_K.to(dtype), D_PK, d_K
     slope = (W * D).sum(0) + b * d
     length = (D * D).sum(0) + d * d
-    cost, toward = problem.cost_K.float(), problem.signs_NK * u_NK
-    weighted = toward if problem.weight_NK is None else toward * problem.weight_NK
+    cost, toward = problem.cost_K.to(dtype), problem.signs_NK * u_NK
+    weighted = toward if problem.weight_NK is None else toward * problem.weight_NK.to(dtype)
     t = torch.ones_like(slope)
     for _ in range(12):
         slack = slack_NK - t * toward
         first = slope + t * length - 2 * cost * (slack.clamp_min(0) * weighted).sum(0)
         second = length + 2 * cost * ((slack > 0) * weighted * toward).sum(0)
         change = torch.where(second > 0, first / second, 0.0)
-        t = (t - change).clamp(1e-3, 10.0)
+        t = (t - change).clamp(1e-6, 1e3)
         if bool((change.abs() < 1e-3 * t).all()):
             break
     return t
@@ -331,10 +372,11 @@ def _solve_few(
     beta, _, decrement, steps = solve_few(rows.products(), signs_NK, cost_K, weight, tolerance, most_steps)
     W = torch.zeros(rows.p, signs_NK.shape[1], dtype=torch.float64, device=rows.device)
     for where, block in rows.exact():
-        W += (block.T @ beta[where].float()).double()
+        W += block.T.double() @ beta[where]
     b = beta.sum(0)
     objective, g, g_b, _ = _Problem(rows, signs_NK, cost_K, weight).at(W, b)
-    return Solution(W, b, objective, ((g * g).sum(0) + g_b * g_b) / 2, decrement, steps, 0)
+    gap, converged = ((g * g).sum(0) + g_b * g_b) / 2, decrement <= tolerance * objective
+    return Solution(W, b, objective, gap, decrement, converged, steps, 0)
 
 
 def solve(
@@ -381,15 +423,17 @@ def solve(
     objective, g, g_b, slack = problem.at(W, b)
     decrement = torch.full_like(objective, torch.inf)
     left = torch.ones(columns, dtype=torch.bool, device=device)
+    careful = rows.half == rows.dtype
+    finest = min(0.3, max(0.05, 5 * tolerance**0.5))
     steps = products = 0
     while bool(left.any()) and steps < most_steps:
         which = torch.nonzero(left).flatten()
         some = problem.take(which) if len(which) < columns else problem
         active = some.active(slack[:, which])
         # Far from the minimum the active rows will change, so an exact direction would be wasted.
-        near = (decrement[which] / objective[which].clamp_min(1e-300)).clamp(max=1.0).sqrt().float()
-        accuracy = (near / 2).clamp(0.05, 0.3)
-        D, d, u, used = _direction(some, active, g[:, which], g_b[which], leading, accuracy)
+        near = (decrement[which] / objective[which].clamp_min(1e-300)).clamp(max=1.0).sqrt()
+        accuracy = (near / 2).clamp(finest, 0.3).to(rows.dtype)
+        D, d, u, used = _direction(some, active, g[:, which], g_b[which], leading, accuracy, careful)
         t = _line_search(some, W[:, which], b[which], slack[:, which], D, d, u).double()
         decrement[which] = -((g[:, which] * D).sum(0) + g_b[which] * d).double() / 2
         tried_W, tried_b = W[:, which] + t * D, b[which] + t * d
@@ -399,7 +443,10 @@ def solve(
         W[:, move], b[move], objective[move] = tried_W[:, better], tried_b[better], values[better]
         g[:, move], g_b[move], slack[:, move] = g_new[:, better], g_b_new[better], slack_new[:, better]
         steps, products = steps + 1, products + used
-        # A step that gains nothing has met the last digit of the products.
-        left[which] = (decrement[which] > tolerance * objective[which]) & better
+        far = decrement[which] > tolerance * objective[which]
+        # A step that gains nothing has met the last digit of the products, so those without bf16 are next, and last.
+        left[which] = far & (better | (not careful))
+        careful = careful or bool((far & ~better).any())
     gap = ((g * g).sum(0) + g_b * g_b) / 2
-    return Solution(W, b, objective, gap, decrement, steps, products)
+    converged = (decrement <= tolerance * objective) | (~left & (decrement <= 1e-4 * objective))
+    return Solution(W, b, objective, gap, decrement, converged, steps, products)

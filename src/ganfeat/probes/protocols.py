@@ -12,12 +12,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganfeat.arrays import all_finite
 from ganfeat.config import FEATURE_SETS, require
-from ganfeat.device import resolve_device
 from ganfeat.errors import InputError
 from ganfeat.probes.newton import Rows
 from ganfeat.probes.scaler import FeatureScaler
-from ganfeat.probes.svm import DEFAULT_CS, FALLBACK_C, ROUGH, SCALINGS, OneVsRest, prepare
+from ganfeat.probes.svm import (
+    DEFAULT_CS,
+    FALLBACK_C,
+    ROUGH,
+    SCALINGS,
+    OneVsRest,
+    prepare,
+    solver_device,
+    warn_unconverged,
+)
 
 Progress = Callable[[int, int], None]
 Stage = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -102,7 +111,7 @@ class Protocol:
         if self.choose == "cv":
             C = (
                 f"best of {grid} by {self.folds}-fold cross-validation on training labels, pooled over the first draws "
-                "(up to five, about 500 rows; above 1,000 rows one fifth validates the others); "
+                "(up to five, about 500 rows; above 1,000 rows one fold of five validates the others); "
                 f"{FALLBACK_C:g} with one label a class"
             )
         else:
@@ -265,6 +274,10 @@ def _curve(
             raise InputError(f"{len(rows)} {name} rows and {len(labels)} labels: they must be as many")
         if not len(rows):
             raise InputError(f"there are 0 {name} rows with a label: give at least one")
+        if not all_finite(rows):
+            raise InputError(f"the {name} features have NaN or infinite values: extract them again")
+    if (np.asarray(train_labels).dtype.kind in "US") != (np.asarray(test_labels).dtype.kind in "US"):
+        raise InputError("some labels are text and some are numbers: use one kind for training and test rows")
     if train.shape[1] != test.shape[1]:
         raise InputError(f"{train.shape[1]} training and {test.shape[1]} test features: extract both alike")
     classes, counts = np.unique(train_labels, return_counts=True)
@@ -368,9 +381,10 @@ class _Bench:
         for rows, C in tasks:
             problem = self.problem(rows)
             solution = problem.solve(C, start if before is rows else None)
+            warn_unconverged(solution, problem.classes)
             start, before = (solution.W_PK, solution.b_K), rows
             solved.append((problem, solution.W_PK.float(), solution.b_K.float()))
-        device = resolve_device(self.device)
+        device = solver_device(self.device)
         scores = Rows(test, *self.scale, device=device, memory=0).times(torch.cat([W for _, W, _ in solved], 1))
         scores += torch.cat([b for _, _, b in solved])
         columns = np.cumsum([len(b) for _, _, b in solved])[:-1]

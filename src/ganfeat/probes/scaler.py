@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.arrays import blocks, release
+from ganfeat.errors import InputError
 
 
 class FeatureScaler:
@@ -49,10 +50,15 @@ class FeatureScaler:
             apart = np.subtract(block, origin, dtype=work)
             part = np.ones(len(block), work) if weight is None else weight[start : start + len(block)].astype(work)
             total += part @ apart
-            squares += part @ np.square(apart, out=apart)
+            with np.errstate(over="ignore"):
+                squares += part @ np.square(apart, out=apart)
             mass += float(part.sum(dtype=np.float64))
             start += len(block)
         release(rows)
+        if not np.isfinite(squares).all():
+            raise InputError(
+                "the features are too large to be squared in float32, or not finite: scale them down first"
+            )
         offset = total / mass
         variance = np.maximum(squares / mass - offset**2, 0)
         spread = np.sqrt(variance)

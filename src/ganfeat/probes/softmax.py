@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from torch.nn import functional as F
 
 from ganfeat.config import require
@@ -77,6 +77,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from features ``(n, n_features)`` and their labels ``(n,)``.
 
+        A fit that fails leaves what an earlier one learned as it was.
+
         Raises
         ------
         InputError
@@ -89,33 +91,36 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         require("init_std", self.init_std, float, least=0)
         require("random_state", self.random_state, int, least=0)
         device = resolve_device(self.device)
-        X, y = validate_data(self, X, y, dtype=np.float32)
+        rows, y = check_X_y(X, y, dtype=np.float32, estimator=self)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InputError(f"the labels have 1 class, {self.classes_[0]!r}: a classifier needs at least 2")
-        x_ND, y_N = torch.tensor(X, device=device), torch.tensor(labels, device=device)
+        classes, labels = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise InputError(f"the labels have 1 class, {classes[0]!r}: a classifier needs at least 2")
+        x_ND, y_N = torch.tensor(rows, device=device), torch.tensor(labels, device=device)
         generator = torch.Generator().manual_seed(self.random_state)
-        w_DK = torch.randn(X.shape[1], len(self.classes_), generator=generator).mul_(self.init_std).to(device)
+        w_DK = torch.randn(rows.shape[1], len(classes), generator=generator).mul_(self.init_std).to(device)
         velocity_DK = torch.zeros_like(w_DK)
-        self.loss_curve_: list[float] = []
+        losses: list[float] = []
         with torch.inference_mode():
             for _ in range(self.max_iter):
-                order = torch.randperm(len(X), generator=generator).to(device)
+                order = torch.randperm(len(rows), generator=generator).to(device)
                 total = torch.zeros((), device=device)
                 for batch in torch.split(order, self.batch_size):
                     loss, gradient_DK = loss_and_gradient(w_DK, x_ND[batch], y_N[batch])
                     velocity_DK.mul_(self.momentum).add_(gradient_DK)
                     w_DK.sub_(velocity_DK, alpha=self.learning_rate)
                     total += loss * len(batch)
-                self.loss_curve_.append(total.item() / len(X))
-        self.n_iter_ = self.max_iter
+                losses.append(total.item() / len(rows))
         if not torch.isfinite(w_DK).all():
             raise InputError(
                 f"the weights grew without bound at learning_rate={self.learning_rate:g}: lower it, "
                 "or scale the features"
             )
+        validate_data(self, X, skip_check_array=True)  # the number of features and their names, now that all went well
+        self.classes_ = classes
         self.coef_: NDArray[np.float32] = w_DK.T.cpu().numpy().copy()
+        self.n_iter_ = self.max_iter
+        self.loss_curve_ = losses
         return self
 
     def _logits(self, X: Any) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -52,7 +54,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         Newton steps.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "bf16", "fp32"}
-        Of the products that only steer; the objective and its gradient are float32, summed in float64, always.
+        Of the products that only steer. The objective and its gradient are float32, summed in float64; float64 for up
+        to a million numbers.
     memory : int, optional
         Bytes that the compact copy of the rows may take; beyond it every product streams the rows. By default half
         of what is free.
@@ -72,7 +75,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     objective_ : ndarray ``(n_classes,)``
         Its value on the scaled rows.
     gap_ : ndarray ``(n_classes,)``
-        Upper bound of how far the objective is above its minimum (the duality gap).
+        Upper bound of how far the objective is above its minimum (the duality gap of a dual point at hand). Tight on
+        scaled rows, loose by orders where rows are long.
     n_iter_ : int
         Newton steps.
 
@@ -124,14 +128,21 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         y : array
         sample_weight : array ``(n,)``, optional
             Counts a row that many times; 0 leaves it out.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a class has not reached its minimum, with what may help.
         """
         self._check_parameters()
         X, y = self._validated(X, y)
         check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise InputError(f"the labels have 1 class, {self.classes_[0]!r}: a classifier needs at least 2")
         weight = _sample_weight(sample_weight, len(y))
+        if weight is not None and not weight.all():
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise InputError(f"the labels have 1 class, {classes[0]!r}: a classifier needs at least 2")
         mean = factor = None
         if self.scaling != "none":
             scaler = FeatureScaler(self.scaling == "standard").fit(X, weight)
@@ -149,6 +160,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         else:
             self.C_ = float(self.C)
         solution = problem.solve(self.C_, start)
+        warn_unconverged(solution, classes)
+        self.classes_ = classes
         directions = solution.W_PK.T.cpu().numpy()
         self.coef_ = directions if factor is None else directions * factor
         self.intercept_ = solution.b_K.cpu().numpy()
@@ -162,8 +175,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         if self.C != "cv":
             require("C", self.C, float, above=0)
         else:
-            if not len(self.Cs):
-                raise InputError("Cs is empty: give at least one C")
+            if not isinstance(self.Cs, Sequence | np.ndarray) or isinstance(self.Cs, str) or not len(self.Cs):
+                raise InputError(f"Cs={self.Cs!r} must be a sequence of at least one C, e.g. (0.1, 1.0, 10.0)")
             for C in self.Cs:
                 require("Cs", C, float, above=0)
             require("cv", self.cv, int, least=2)
@@ -173,6 +186,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         require("tol", self.tol, float, above=0)
         require("max_iter", self.max_iter, int, least=1)
         require("random_state", self.random_state, int, least=0)
+        if self.memory is not None:
+            require("memory", self.memory, int, least=0)
 
     def _validated(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Finite rows and labels; a memory map is checked in blocks, not copied."""
@@ -203,6 +218,21 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
 
+def warn_unconverged(solution: Solution, classes: NDArray[Any]) -> None:
+    """Warn of classes whose minimum was not reached, and say what may help."""
+    late = torch.nonzero(~solution.converged_K).flatten().tolist()
+    if late:
+        positive = classes[1:] if len(classes) == 2 else classes
+        names = ", ".join(str(positive[k % len(positive)]) for k in late[:5])
+        above = float((solution.decrement_K / solution.objective_K.clamp_min(1e-300))[late].max())
+        warnings.warn(
+            f"the SVM has not converged for {len(late)} class(es) ({names}): its objective may be {above:.1g} of "
+            'itself above the minimum. Scale the features (scaling="standard"), take a smaller C, or raise max_iter',
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
 def _sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     if sample_weight is None:
         return None
@@ -212,6 +242,12 @@ def _sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise InputError(f"sample_weight must be {n} numbers of at least 0, not all 0")
     return weight
+
+
+def solver_device(name: str) -> torch.device:
+    """Where to solve. MPS has no float64, so it is the CPU there."""
+    device = resolve_device(name)
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def prepare(
@@ -224,7 +260,7 @@ def prepare(
     memory: int | None = None,
 ) -> Rows:
     """Rows for the solver, with a compact copy where half of the free memory (or ``memory`` bytes) has room for it."""
-    where = resolve_device(device)
+    where = solver_device(device)
     budget = available_memory(where) // 2 if memory is None else memory
     return Rows(array, mean, factor, device=where, precision=precision, memory=budget)
 
@@ -336,12 +372,9 @@ class OneVsRest:
         return np.array(scores), starts
 
     def _splits(self, folds: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
-        folds = min(folds, int(np.unique(self.y, return_counts=True)[1].min()))
-        if folds < 2:
+        least = int(np.unique(self.y, return_counts=True)[1].min())
+        if least < 2:
             return None
-        splitter = (
-            StratifiedKFold(folds, shuffle=True, random_state=self.seed)
-            if len(self.y) <= LARGE
-            else StratifiedShuffleSplit(1, test_size=0.2, random_state=self.seed)
-        )
-        return list(splitter.split(np.zeros(len(self.y)), self.y))
+        folds = min(folds if len(self.y) <= LARGE else 5, least)
+        splits = StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(np.zeros(len(self.y)), self.y)
+        return [next(splits)] if len(self.y) > LARGE else list(splits)

@@ -63,7 +63,11 @@ RECIPE = Recipe(
         Published("k-means, one layer", 80.6, "Radford et al. 2016, table 1"),
         Published("k-means, three layers", 82.0, "Radford et al. 2016, table 1"),
         Published("Exemplar CNN", 84.3, "Radford et al. 2016, table 1"),
-        Published("D of StyleGAN2-ADA trained on CIFAR-10, several layers", 77.58, "the best plain D on record"),
+        Published(
+            "D of StyleGAN2-ADA trained on CIFAR-10, several layers, linear classifier",
+            77.58,
+            'Yang et al. 2022, "Distilling Representations from GAN Generator via Squeeze and Span", table 1',
+        ),
     ),
     targets={
         "cpu": ("our DCGAN, with mirror images", "all labels", 72.0),

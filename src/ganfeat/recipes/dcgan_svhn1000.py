@@ -34,7 +34,7 @@ RECIPE = Recipe(
     published=(
         Published("DCGAN + L2-SVM (22.48 % error)", 77.52, "Radford et al. 2016, table 2"),
         Published("supervised CNN of the same shape (28.87 % validation error)", 71.13, "Radford et al. 2016, table 2"),
-        Published("ALI, L2-SVM (19.14 % error)", 80.86, "Dumoulin et al. 2017, table 1"),
+        Published("ALI, L2-SVM (19.14 % error)", 80.86, "Dumoulin et al. 2017"),
     ),
     imported="the authors' SVHN network",
 )

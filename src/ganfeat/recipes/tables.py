@@ -1,30 +1,33 @@
-"""What the recipes share: a training and a test set, sets of features one at a time, and the numbers beside them."""
+"""What the recipes share: a training and a test set, a protocol for every set of features, and the numbers beside."""
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ganfeat.arrays import fingerprint
 from ganfeat.checkpoint import RunFolder, write_atomically
 from ganfeat.data import ImageDataset, load_images
 from ganfeat.device import describe_machine
 from ganfeat.errors import InputError
 from ganfeat.estimators import DCGAN
 from ganfeat.importers.dcgan_code import import_dcgan_code
-from ganfeat.probes import KMeansFeatures, Protocol, few_label_curve
-from ganfeat.probes.baselines import principal_components
+from ganfeat.probes import Protocol, few_label_curve
 from ganfeat.probes.protocols import Stage
+from ganfeat.recipes.feature_sets import CENTRED, Make, baselines, of_network
 from ganfeat.version import __version__
 
-Pair = tuple[NDArray[Any], NDArray[Any]]
-"""Features to learn from, and of the test images."""
+SHAPE = (32, 32, 3)
+"""Of all recipes' images."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ class Recipe:
 
 
 def read_pair(recipe: Recipe, folder: Path | str, scale: Scale, stage: Stage) -> tuple[ImageDataset, ImageDataset]:
-    """The training and the test images of a folder, 32 x 32 RGB.
+    """The training and the test images of a folder, 32 x 32 RGB; those without a label are left out.
 
     Raises
     ------
     InputError
-        If the folder has none of the recipe's files; the message names them.
+        If the folder has none of the recipe's files (the message names them), or the images have no labels.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -85,10 +88,16 @@ def read_pair(recipe: Recipe, folder: Path | str, scale: Scale, stage: Stage) ->
             raise InputError(
                 f"--data {folder} has no {' and no '.join(recipe.files[part])}: give the folder with {recipe.data}"
             )
+        file = folder / pattern
+        source = file if file.is_file() else f"{glob.escape(str(folder))}/{pattern}"
         with stage(f"reading {part}", 0) as update:
-            images = load_images(f"{folder}/{pattern}", size=32, channels=3, limit=limit, strict=True, progress=update)
-        if images.labels is None or len(np.unique(images.labels)) < 2:
-            raise InputError(f"{folder}/{pattern} has no labels: accuracy needs them")
+            images = load_images(source, size=SHAPE[0], channels=SHAPE[2], limit=limit, strict=True, progress=update)
+        if images.labels is None or not (images.labels >= 0).any():
+            raise InputError(f"{file} has no labels: accuracy needs them")
+        if (images.labels < 0).any():
+            images = images[images.labels >= 0]
+        if len(np.unique(images.labels)) < 2:  # type: ignore[arg-type]
+            raise InputError(f"the labels of {file} have 1 class: accuracy needs at least 2")
         sets.append(images)
     return sets[0], sets[1]
 
@@ -103,48 +112,6 @@ def train(
         for record in gan.iter_fit(replace(images, labels=None), run=folder, log_every=20):
             update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s")
     return gan
-
-
-def baselines(
-    train: ImageDataset, test: ImageDataset, centroids: int, seed: int
-) -> Iterator[tuple[str, Callable[[], Pair]]]:
-    """Sets of features that no GAN made."""
-    pixels = train.images.reshape(len(train), -1), test.images.reshape(len(test), -1)
-
-    def kmeans() -> Pair:
-        model = KMeansFeatures(n_centroids=centroids, random_state=seed).fit(train.images)
-        return model.transform(train.images), model.transform(test.images)
-
-    yield "raw pixels", lambda: pixels
-    yield "PCA", lambda: principal_components(*pixels)
-    yield f"k-means, {centroids} centroids", kmeans
-
-
-def of_network(
-    name: str, gan: DCGAN, train: ImageDataset, test: ImageDataset, *, mirror: bool, recalibrate: bool = False
-) -> Iterator[tuple[str, Callable[[], Pair]]]:
-    """Features of the trained discriminator and of its untrained twin; averaged over mirror images too, if asked for.
-
-    ``recalibrate`` estimates batch-norm statistics on the training images: for networks that learned from others.
-    """
-
-    def features(model: DCGAN, mirrored: bool) -> Pair:
-        changes: dict[str, Any] = {"mirror": mirrored}
-        if recalibrate:
-            changes["bn"] = "recalibrate"
-        extractor = model.extractor(**changes)
-        if recalibrate:
-            extractor.fit(train.images)
-        return extractor.transform(train), extractor.transform(test)
-
-    untrained = gan.random_init()
-    for mirrored in (False, True)[: 2 if mirror else 1]:
-        also = ", with mirror images" if mirrored else ""
-        yield f"{name}, untrained{also}", lambda mirrored=mirrored: features(untrained, mirrored)  # type: ignore[misc]
-        yield f"{name}{also}", lambda mirrored=mirrored: features(gan, mirrored)  # type: ignore[misc]
-
-
-CENTRED = ("raw pixels", "PCA")
 
 
 def run(
@@ -201,25 +168,70 @@ def run(
     if weights is not None:
         with stage("importing weights", 0):
             imported = import_dcgan_code(weights, seed=seed, device=device, precision="auto")
+        if imported.image_shape_ != SHAPE:
+            found, wanted = (" x ".join(map(str, shape)) for shape in (imported.image_shape_, SHAPE))
+            raise InputError(
+                f"--weights {weights} are of a network of {found} images, and the images of {recipe.name} are "
+                f"{wanted}: give the folder of {recipe.imported}"
+            )
     own = None
     if own_settings is not None:
         own = train(out / "run", learn, own_settings, stage, on_start)
         if not own.finished_:
             return None
-    sets: dict[str, Callable[[], Pair]] = dict(baselines(learn, test, plan.centroids, seed))
+    sets: dict[str, Make] = dict(baselines(learn, test, plan.centroids, seed, device))
     if own is not None:
         sets |= of_network("our DCGAN", own, learn, test, mirror=recipe.mirror)
     if imported is not None:
         sets |= of_network(recipe.imported, imported, learn, test, mirror=recipe.mirror, recalibrate=True)
-    settings = _settings(recipe, plan, scale, seed, learn, own, weights)
-    scores = _kept(out / "scores.json", settings)
-    assert learn.labels is not None and test.labels is not None
+    settings = _settings(recipe, plan, scale, seed, learn, test, own, imported)
+    scores = {name: entry for name, entry in _kept(out / "scores.json", settings).items() if name in sets}
+    kept = list(scores)
+    out.mkdir(parents=True, exist_ok=True)
     for name, make in sets.items():
         if name in scores:
             continue
-        started = time.perf_counter()
+        scores[name] = _score(name, make, recipe, out, learn, test, stage, seed, device)
+        write_atomically(out / "scores.json", json.dumps({"settings": settings, "scores": scores}).encode())
+    results = {
+        "command": command,
+        "recipe": recipe.name,
+        "scale": scale,
+        "machine": describe_machine(None if own is None else own.device_),
+        "ganfeat": __version__,
+        "seed": seed,
+        "seconds": _seconds(own, scores, kept, time.perf_counter() - began),
+        "learned_from": len(learn),
+        "test": len(test),
+        "network": settings["network"],
+        "epochs": None if own is None else own.n_iter_,
+        "results": scores,
+        "published": [p.__dict__ for p in recipe.published],
+        "target": _target(recipe, scale, scores),
+        "protocols": {key: p.card() for key, p in recipe.protocols.items()},
+        "features_card": _features_card(recipe, own or imported),
+    }
+    RunFolder(out).write_json("results.json", results)
+    return results
+
+
+def _score(
+    name: str,
+    make: Make,
+    recipe: Recipe,
+    out: Path,
+    learn: ImageDataset,
+    test: ImageDataset,
+    stage: Stage,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    """Make one set of features and score it by every protocol."""
+    assert learn.labels is not None and test.labels is not None
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="features-", dir=out) as folder:
         with stage(f"features: {name}", 0):
-            rows, held_out = make()
+            rows, held_out = make(Path(folder))
         entry: dict[str, Any] = {"features": int(rows.shape[1])}
         for key, protocol in recipe.protocols.items():
             with stage(f"{name}, {key}", 0) as update:
@@ -235,46 +247,43 @@ def run(
                 ).values()
             entry[key] = {k: v for k, v in point.items() if k != "accuracies"}
             entry[key]["half_width"] = protocol.half_width(point)
-        entry["seconds"] = round(time.perf_counter() - started, 1)
-        scores[name] = entry
-        write_atomically(out / "scores.json", json.dumps({"settings": settings, "scores": scores}).encode())
-        del rows, held_out
-    results = {
-        "command": command,
-        "recipe": recipe.name,
-        "scale": scale,
-        "machine": describe_machine(None if own is None else own.device_),
-        "ganfeat": __version__,
-        "seed": seed,
-        "seconds": _seconds(own, scores, time.perf_counter() - began),
-        "learned_from": len(learn),
-        "test": len(test),
-        "network": settings["network"],
-        "epochs": None if own is None else own.n_iter_,
-        "results": scores,
-        "published": [p.__dict__ for p in recipe.published],
-        "target": _target(recipe, scale, scores),
-        "protocols": {key: p.card() for key, p in recipe.protocols.items()},
-        "features_card": _features_card(recipe, own or imported),
-    }
-    RunFolder(out).write_json("results.json", results)
-    return results
+        del rows, held_out  # files that are open cannot be removed everywhere
+    entry["seconds"] = round(time.perf_counter() - started, 1)
+    return entry
 
 
 def _settings(
-    recipe: Recipe, plan: Scale, scale: str, seed: int, learn: ImageDataset, own: DCGAN | None, weights: Path | None
+    recipe: Recipe,
+    plan: Scale,
+    scale: str,
+    seed: int,
+    learn: ImageDataset,
+    test: ImageDataset,
+    own: DCGAN | None,
+    imported: DCGAN | None,
 ) -> dict[str, Any]:
     """What scores depend on."""
     return {
         "recipe": recipe.name,
         "scale": scale,
         "seed": seed,
-        "images": learn.fingerprint(),
+        "ganfeat": __version__,
+        "images": {
+            part: [images.fingerprint(), fingerprint(np.asarray(images.labels))]
+            for part, images in (("train", learn), ("test", test))
+        },
         "network": None if plan.network is None else json.loads(json.dumps(dict(plan.network))),
         "epochs": None if own is None else own.n_iter_,
-        "weights": None if weights is None else weights.name,
+        "learned": None if own is None else _digest(own),
+        "weights": None if imported is None else imported._data["fingerprint"],
         "protocols": json.loads(json.dumps({key: p.card() for key, p in recipe.protocols.items()})),
     }
+
+
+def _digest(gan: DCGAN) -> str:
+    """Of what a discriminator has learned."""
+    parts = [fingerprint(parameter.detach().cpu().numpy()) for parameter in gan.discriminator_.parameters()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,16 +292,24 @@ def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return dict(content["scores"]) if content.get("settings") == settings else {}
+    if not isinstance(content, dict) or content.get("settings") != settings:
+        return {}
+    scores = content.get("scores")
+    return dict(scores) if isinstance(scores, dict) else {}
 
 
-def _seconds(own: DCGAN | None, scores: Mapping[str, Any], this_run: float) -> dict[str, Any]:
-    """Time of training, over all its sessions, of scoring, and of this call."""
-    training = 0.0 if own is None or not own.history_ else float(own.history_[-1]["seconds"])
+def _seconds(own: DCGAN | None, scores: Mapping[str, Any], kept: Sequence[str], this_call: float) -> dict[str, float]:
+    """Time of training and of scoring, over all calls; what of the latter was spent before; and of this call, in all."""
+    training, last = 0.0, 0.0
+    for record in own.history_ if own is not None else ():  # its seconds begin anew whenever a training goes on
+        seconds = float(record["seconds"])
+        training += seconds - last if seconds >= last else seconds
+        last = seconds
     return {
         "training": round(training, 1),
         "scoring": round(sum(s["seconds"] for s in scores.values()), 1),
-        "this call": round(this_run, 1),
+        "scoring in earlier calls": round(sum(scores[name]["seconds"] for name in kept), 1),
+        "this call": round(this_call, 1),
     }
 
 
