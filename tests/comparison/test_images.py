@@ -67,7 +67,7 @@ def test_the_images_that_are_learned_from_are_not_scored_on(tmp_path):
     for test in (tmp_path / "a.npz", str(tmp_path / "b.npz"), tmp_path / "c.npz", DIGITS, DIGITS.images):
         given = ImageDataset(DIGITS.images, DIGITS.labels) if test is DIGITS.images else test
         for data in (tmp_path / "a.npz", DIGITS):
-            with pytest.raises(InputError, match="labels are drawn from.*leave --test out"):
+            with pytest.raises(InputError, match=r"labels are drawn from.*leave --test out"):
                 get(data, test=given)
     with pytest.raises(InputError, match="labels are drawn from"):
         get("digits", test="digits", limit=60)

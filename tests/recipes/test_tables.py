@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -210,12 +211,11 @@ def changed_version(folder, patch):
     patch.setattr(tables, "__version__", "0.0.0")
 
 
-@pytest.mark.parametrize(
-    "change", [None, changed_test_image, changed_test_label, changed_weight, changed_version], ids=lambda c: str(c)[:25]
-)
-def test_scores_are_kept_only_of_the_same_images_weights_and_version(imported, change, tmp_path, monkeypatch):
-    import shutil
+CHANGES = (None, changed_test_image, changed_test_label, changed_weight, changed_version)
 
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__ if change else "unchanged")
+def test_scores_are_kept_only_of_the_same_images_weights_and_version(imported, change, tmp_path, monkeypatch):
     folder, kept = imported
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "out" / "scores.json").write_text(kept)

@@ -129,14 +129,12 @@ def _is_path(given: Any) -> bool:
 
 def _overlap(how_many: str, source: str) -> str:
     return (
-        f"{how_many} of the images of --test ({source}) are among those of DATA that labels are drawn from: leave --test "
-        "out, and a fifth of DATA is held out, or give other images"
+        f"{how_many} of the images of --test ({source}) are among those of DATA that labels are drawn from: leave "
+        "--test out, and a fifth of DATA is held out, or give other images"
     )
 
 
-def _split(
-    images: ImageDataset, others: ImageDataset | None, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(images: ImageDataset, others: ImageDataset | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to learn from, and rows to score on: of ``others``, or of ``images`` too if there are none."""
     y = _labels(images, "DATA")
     known = np.flatnonzero(y >= 0)

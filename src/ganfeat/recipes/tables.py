@@ -299,7 +299,7 @@ def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(own: DCGAN | None, scores: Mapping[str, Any], kept: Sequence[str], this_call: float) -> dict[str, float]:
-    """Time of training and of scoring, over all calls; what of the latter was spent before; and of this call, in all."""
+    """Time of training and of scoring, over all calls; what of the scoring is from earlier ones; and of this call."""
     training, last = 0.0, 0.0
     for record in own.history_ if own is not None else ():  # its seconds begin anew whenever a training goes on
         seconds = float(record["seconds"])
