@@ -22,7 +22,7 @@ import numpy as np
 from ganfeat import few_label_curve, load, load_images
 from ganfeat.device import describe_machine, set_threads
 from ganfeat.probes import FewLabels
-from ganfeat.probes.protocols import hold_out
+from ganfeat.probes.draws import hold_out
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ganfeat import DCGAN, load_images
 from ganfeat.cli import main
-from ganfeat.probes.protocols import hold_out
+from ganfeat.probes.draws import hold_out
 
 DIGITS = load_images("digits", limit=200)
 DIGITS_60 = load_images("digits", limit=60)

@@ -10,7 +10,7 @@ from ganfeat.arrays import fingerprint
 from ganfeat.cli import main
 from ganfeat.probes import FewLabels, few_label_curve
 from ganfeat.probes.baselines import principal_components
-from ganfeat.probes.protocols import hold_out
+from ganfeat.probes.draws import hold_out
 
 ROWS, NAMES = load_digits(return_X_y=True)
 ROWS, NAMES = ROWS[:300], NAMES[:300]

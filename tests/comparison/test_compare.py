@@ -9,8 +9,8 @@ from ganfeat import DCGAN, few_label_curve, load_images
 from ganfeat.comparison import compare_networks
 from ganfeat.probes import FewLabels, label_free
 from ganfeat.probes.baselines import principal_components
+from ganfeat.probes.draws import hold_out
 from ganfeat.probes.kmeans import KMeansFeatures
-from ganfeat.probes.protocols import hold_out
 
 DIGITS = load_images("digits", limit=240)
 PROTOCOL = FewLabels(labels_per_class=(2, 5), draws=3, seed=1)

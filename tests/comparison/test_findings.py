@@ -6,7 +6,7 @@ from scipy.stats import ttest_1samp
 
 from ganfeat.comparison.findings import between_networks, conclusions, measures, over, paired_test
 from ganfeat.probes import label_free
-from ganfeat.probes.protocols import summary
+from ganfeat.probes.intervals import summary
 
 
 def row(name, kind, accuracies, **label_free):

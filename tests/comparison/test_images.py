@@ -8,7 +8,7 @@ import pytest
 from ganfeat import ImageDataset, InputError, load_images
 from ganfeat.arrays import fingerprint
 from ganfeat.comparison.images import SEEN, read
-from ganfeat.probes.protocols import hold_out
+from ganfeat.probes.draws import hold_out
 
 DIGITS = load_images("digits", limit=200)
 SHAPE = (8, 8, 1)

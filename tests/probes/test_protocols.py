@@ -13,7 +13,10 @@ from sklearn.svm import LinearSVC
 from ganfeat import InputError
 from ganfeat.probes import FewLabels, compare, few_label_curve, margin
 from ganfeat.probes.baselines import principal_components
-from ganfeat.probes.protocols import AT_EDGE, PROTOCOLS, Protocol, draw_labels, hold_out, summary
+from ganfeat.probes.curves import AT_EDGE
+from ganfeat.probes.draws import draw_labels, hold_out
+from ganfeat.probes.intervals import summary
+from ganfeat.probes.protocols import PROTOCOLS, Protocol
 from ganfeat.probes.scaler import FeatureScaler
 from ganfeat.probes.svm import FALLBACK_C
 

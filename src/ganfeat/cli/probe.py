@@ -88,7 +88,8 @@ def probe(
     from ganfeat.errors import InputError
     from ganfeat.probes import PROTOCOLS, compare
     from ganfeat.probes.baselines import principal_components
-    from ganfeat.probes.protocols import AT_EDGE, hold_out
+    from ganfeat.probes.curves import AT_EDGE
+    from ganfeat.probes.draws import hold_out
 
     resolve_device(device)
     changes: dict[str, Any] = {"seed": seed}

@@ -18,8 +18,8 @@ from ganfeat.comparison.networks import ALL, Network, extract, open_networks
 from ganfeat.device import describe_machine
 from ganfeat.probes import FewLabels, few_label_curve, label_free
 from ganfeat.probes.baselines import principal_components
+from ganfeat.probes.curves import CENTRED, Stage
 from ganfeat.probes.kmeans import KMeansFeatures
-from ganfeat.probes.protocols import CENTRED, Stage
 
 BASELINES = {"raw_pixels": "raw pixels", "pca": "PCA", "kmeans": "k-means features"}
 PATCH = 6

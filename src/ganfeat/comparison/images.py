@@ -15,7 +15,8 @@ from ganfeat.arrays import ImageShape, as_images, fingerprint
 from ganfeat.data import ImageDataset, load_images
 from ganfeat.data.bundled import BUNDLED
 from ganfeat.errors import InputError
-from ganfeat.probes.protocols import Stage, hold_out
+from ganfeat.probes.curves import Stage
+from ganfeat.probes.draws import hold_out
 
 HELD_OUT = 0.2
 LEAST = 20

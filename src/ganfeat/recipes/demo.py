@@ -33,7 +33,8 @@ from ganfeat.features import FeatureExtractor
 from ganfeat.pictures import read_png, untile
 from ganfeat.probes import FewLabels, compare
 from ganfeat.probes.baselines import principal_components
-from ganfeat.probes.protocols import AT_EDGE, FeatureSets, Stage, hold_out
+from ganfeat.probes.curves import AT_EDGE, FeatureSets, Stage
+from ganfeat.probes.draws import hold_out
 from ganfeat.probes.scaler import FeatureScaler
 from ganfeat.version import __version__
 

@@ -22,7 +22,7 @@ from ganfeat.errors import InputError
 from ganfeat.estimators import DCGAN
 from ganfeat.importers.dcgan_code import import_dcgan_code
 from ganfeat.probes import Protocol, few_label_curve
-from ganfeat.probes.protocols import Stage
+from ganfeat.probes.curves import Stage
 from ganfeat.recipes.feature_sets import CENTRED, Make, baselines, of_network
 from ganfeat.version import __version__
 
