@@ -245,8 +245,7 @@ def _score(
                     progress=update,
                     device=device,
                 ).values()
-            entry[key] = {k: v for k, v in point.items() if k != "accuracies"}
-            entry[key]["half_width"] = protocol.half_width(point)
+            entry[key] = {**point, "half_width": protocol.half_width(point)}
         del rows, held_out  # files that are open cannot be removed everywhere
     entry["seconds"] = round(time.perf_counter() - started, 1)
     return entry
