@@ -84,6 +84,42 @@ def test_the_page_on_features_shows_the_taps(name):
                     assert cell(measured[f"trained, {layer}, {at}, {pooling}-pooled"][k]) in shown
 
 
+SOLVERS = {"ganfeat": "LinearSVM", "LinearSVC primal": "LinearSVC, primal", "LinearSVC dual": "LinearSVC, dual"}
+
+
+@pytest.mark.parametrize("name", ["svm-10k", "svm-50k", "svm-28672"])
+def test_the_page_on_probes_shows_the_solvers(name):
+    shown = rows("docs/probes.md")
+    for case, solvers in results(name)["results"].items():
+        size, C = case.split(", C=")
+        n, p = map(int, size.split("x"))
+        for solver, value in solvers.items():
+            wanted = {f"{n:,} × {p:,}", C, SOLVERS[solver]}
+            if value["seconds"] is not None:
+                wanted |= {f"{value['seconds']:.1f}", f"{value['cpu_seconds']:.1f}", f"{value['peak_GiB']:.2f}"}
+            if "times_slower_cpu" in value:
+                wanted |= {f"{value['times_slower_cpu']:.1f} ×", f"{100 * value['answers_as_ours']:.2f} %"}
+            assert any(wanted <= set(row) for row in shown), (case, solver)
+
+
+@pytest.mark.parametrize("name", ["svm-10k", "svm-50k"])
+def test_the_svm_is_ten_times_faster_at_an_objective_as_low(name):
+    for solvers in results(name)["results"].values():
+        ours = solvers.pop("ganfeat")
+        assert ours["above_the_lowest_found"] < 1e-4
+        for theirs in solvers.values():
+            assert theirs["seconds"] is None or (theirs["times_slower_cpu"] >= 8 and theirs["answers_as_ours"] >= 0.999)
+
+
+def test_the_page_on_probes_shows_cifar10():
+    measured = results("dcgan-cifar10")
+    shown = {row[0]: row[1:] for row in rows("docs/probes.md")}
+    for name, entry in measured["results"].items():
+        points = (entry["all labels"], entry["400 per class"])
+        cells = [f"{100 * p['mean']:.1f} ± {100 * p['half_width']:.1f}" for p in points]
+        assert shown[name] == [f"{entry['features']:,}", *cells], name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

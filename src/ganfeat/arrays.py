@@ -129,11 +129,12 @@ def as_images(array: NDArray[Any], image_shape: ImageShape) -> NDArray[Any]:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Cut an array (or memory map) along its first axis into pieces of about 32 MiB."""
+    """Cut an array (or memory map, whose pages are given back) along its first axis into pieces of about 32 MiB."""
     row_bytes = max(1, int(array.nbytes // max(1, len(array))))
     rows = max(1, _BLOCK_BYTES // row_bytes)
     for start in range(0, len(array), rows):
         yield np.asarray(array[start : start + rows])
+        release(array)
 
 
 def all_finite(array: NDArray[Any]) -> bool:

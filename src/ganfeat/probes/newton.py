@@ -116,6 +116,8 @@ class Rows:
         for start in range(0, self.n, self.block):
             where = slice(start, min(start + self.block, self.n))
             yield where, self.copy[where] if kept else self._scaled(self.array[where])  # type: ignore[index]
+            if not kept and (start // self.block) % 16 == 15:
+                release(self.array)
         if not kept:
             release(self.array)
 
