@@ -91,7 +91,10 @@ def fit(contestant: str, folder: Path, C: float, threads: int) -> None:
     seconds, spent = time.perf_counter() - start, time.process_time() - spent
     peak = status("VmHWM")
     np.save(folder / "weights.npy", np.c_[model.coef_, model.intercept_])
-    print(json.dumps({"seconds": seconds, "cpu": spent, "peak": peak, "added": peak - before}))
+    found = {"seconds": seconds, "cpu": spent, "peak": peak, "added": peak - before}
+    if contestant == "ganfeat":
+        found["gap"] = float((model.gap_ / model.objective_).max())
+    print(json.dumps(found))
 
 
 def status(field: str) -> int:
@@ -152,6 +155,7 @@ def measure(folder: Path, C: float, contestants: list[str], repeats: int, thread
             "peak_GiB": round(max(r["peak"] for r in own) / 2**30, 2),
             "added_GiB": round(max(r["added"] for r in own) / 2**30, 2),
             "objective": objective[name],
+            **({"gap_at_most": own[0]["gap"]} if "gap" in own[0] else {}),
             "above_the_lowest_found": float(np.max(best[name] / lowest - 1)),
             "accuracy": float(np.mean(found[name][2] == labels)),
         }
