@@ -2,7 +2,7 @@
 
     ganfeat demo --images mnist5k --out demo-out
 
-4,000 MNIST digits to learn from without labels, 1,000 held out; about two and a half minutes after
+4,000 MNIST digits to learn from without labels, 1,000 held out; about two minutes after
 installing, on 2 CPU cores. The result of the last measured run is in docs/results/demo.json.
 
 The networks and the losses are DCGAN's. What differs from the paper's settings was chosen on a split of the
