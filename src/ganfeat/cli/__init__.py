@@ -14,8 +14,7 @@ import ganfeat
 from ganfeat.errors import InputError, RunError
 
 VERBS = {
-    "demo": "The whole way on real digits: train, extract, probe, report. "
-    "Takes about two minutes after installing.",
+    "demo": "The whole way on real digits: train, extract, probe, report. Takes about two minutes after installing.",
     "train": "Learn from images without labels, into a run folder.",
     "extract": "Turn images into features with a trained network.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",
