@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -43,7 +43,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         ``"cv"`` takes the best of ``Cs`` by cross-validation on the training labels.
     Cs : sequence of float
         Tried in ascending order, each started from the solution of the one before.
-    cv : int
+    cv : int or iterable of (rows to learn from, rows to validate on)
         Folds; fewer where a class has fewer labels. Above 1,000 rows one fifth validates the others.
     scaling : {"standard", "centred", "none"}
         Mean 0 and variance 1 for every feature, or only the means removed, and an average row of length 1: see
@@ -99,7 +99,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         C: float | str = "cv",
         *,
         Cs: Sequence[float] = DEFAULT_CS,
-        cv: int = 5,
+        cv: int | Iterable[tuple[NDArray[Any], NDArray[Any]]] = 5,
         scaling: str = "standard",
         tol: float = TOLERANCE,
         max_iter: int = MOST_STEPS,
@@ -138,7 +138,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         X, y = self._validated(X, y)
         check_classification_targets(y)
         weight = _sample_weight(sample_weight, len(y))
-        if weight is not None and not weight.all():
+        if weight is not None and not weight.all() and not isinstance(self.cv, Iterable):
             X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
         classes = np.unique(y)
         if len(classes) < 2:
@@ -179,7 +179,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
                 raise InputError(f"Cs={self.Cs!r} must be a sequence of at least one C, e.g. (0.1, 1.0, 10.0)")
             for C in self.Cs:
                 require("Cs", C, float, above=0)
-            require("cv", self.cv, int, least=2)
+            if not isinstance(self.cv, Iterable):
+                require("cv", self.cv, int, least=2)
         if self.scaling not in SCALINGS:
             raise InputError(f"scaling={self.scaling!r} is not known: choose one of {', '.join(SCALINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
@@ -240,7 +241,9 @@ def _sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     if weight.ndim == 0:
         weight = np.full(n, float(weight))
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise InputError(f"sample_weight must be {n} numbers of at least 0, not all 0")
+        raise InputError(
+            f"sample_weight must be {n} numbers of at least 0: sample weights must contain at least one non-zero number"
+        )
     return weight
 
 
@@ -336,14 +339,17 @@ class OneVsRest:
         return self.classes[scores.argmax(axis=1)]
 
     def cross_validate(
-        self, Cs: Sequence[float], folds: int
+        self, Cs: Sequence[float], folds: int | Iterable[tuple[NDArray[Any], NDArray[Any]]]
     ) -> tuple[NDArray[np.float64] | None, list[tuple[torch.Tensor, torch.Tensor]]]:
         """Mean validation accuracy of every C, ascending, and the folds' mean solution as a start.
 
         All folds are columns of one problem, in which the rows held out have weight 0; the path over C is warm-started.
         None where a class has a single label.
         """
-        splits = self._splits(folds)
+        if isinstance(folds, Iterable):
+            splits: Any = [(np.asarray(learn), np.asarray(check)) for learn, check in folds]
+        else:
+            splits = self._splits(int(folds))
         if splits is None:
             return None, []
         columns, n = self.signs_NK.shape[1], self.rows.n
