@@ -171,17 +171,15 @@ def probe(
         }
     )
     screen.accuracies(compared, {**FEATURE_SETS, "ganfeat": features.name}, asked.half_width)
-    screen.say(
-        f"{len(train_rows):,} training and {len(test_rows):,} test images; "
-        f"± is {asked.card()['interval'].split(':')[0]}."
-    )
+    screen.say(f"{len(train_rows):,} training and {len(test_rows):,} test images; ± is {asked.card()['interval']}.")
     if test is None:
         also = ", and PCA is fitted on all of them" if "pca" in sets else ""
         screen.say(f"{HELD_OUT[0].upper()}{HELD_OUT[1:]}{also}.")
     if card is not None:
         screen.say(
             f"Features of {card.get('run')}: taps {', '.join(map(str, card.get('taps', [])))}; "
-            f"pool {card.get('pool')} ({card.get('pooling')}); batch norm {card.get('batch norm')}."
+            f"pool {card.get('pool')} ({card.get('pooling')}); batch norm {card.get('batch norm')}"
+            f"{'; averaged over mirror images' if card.get('mirror') else ''}."
         )
     if missing:
         screen.say(f"Missing or incomplete beside {features}: {', '.join(missing)}. `ganfeat extract` writes them.")
