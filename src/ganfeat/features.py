@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
 RECALIBRATION_BATCH = 128
 SMALLEST_BATCH = 2
 """A batch of one runs other kernels, which round otherwise."""
+MEMORY = 2 * 2**30
+"""Bytes of features that are kept in memory where they could go to a file: :func:`needs_file`."""
 Taps = str | int | Sequence[str | int]
 
 
@@ -408,12 +411,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if progress is not None:
                 progress(start, len(images))
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: Any, progress: Callable[[int, int], None] | None = None) -> NDArray[Any]:
         """Features of images.
 
         Parameters
         ----------
         X : array or ImageDataset ``(n, h, w, c)``, or rows
+        progress : callable(done, total), optional
+            Called after every block of images.
 
         Returns
         -------
@@ -422,7 +427,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self._ready(X)
         images = self._images(X)
         rows = np.empty((len(images), self.n_features_out_), self.dtype)
-        self._fill(rows, images)
+        self._fill(rows, images, progress)
         return rows
 
     def transform_to(
@@ -467,3 +472,31 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             for index in np.ndindex(cells.channels, *cells.grid):
                 names.append(f"{tap.name}[{','.join(map(str, index))}]")
         return np.array(names, dtype=object)
+
+
+def needs_file(extractor: FeatureExtractor, images: int, folder: Path, advice: str) -> bool:
+    """Whether features of so many images, float32, are more than :data:`MEMORY`, and belong into a file of the folder.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Fitted.
+    images : int
+    folder : Path
+        Temporary.
+    advice : str
+        What to do where its disk has no room for them.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    columns = extractor.n_features_out_
+    size = 4 * images * columns
+    if size > MEMORY and size > shutil.disk_usage(folder).free:
+        raise InputError(
+            f"features of {images:,} images x {columns:,} need {size / 2**30:.1f} GiB, which {folder.parent} does not "
+            f"have: {advice}"
+        )
+    return size > MEMORY

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ganfeat import DCGAN, FeatureExtractor, InputError, load_images
-from ganfeat.comparison import networks
 from ganfeat.comparison.networks import extract, layer_columns, open_networks
 
 DIGITS = load_images("digits", size=16, limit=40)
@@ -46,7 +45,7 @@ def test_large_features_are_the_same_in_a_file(run, tmp_path, monkeypatch):
     (network,) = open_networks([run], "cpu", SETTINGS, [])
     expected = extract(network.extractor, DIGITS.images, tmp_path, silent)
     assert not list(tmp_path.iterdir()) and not isinstance(expected, np.memmap)
-    monkeypatch.setattr(networks, "MEMORY", 1000)
+    monkeypatch.setattr("ganfeat.features.MEMORY", 1000)
     for _ in range(2):
         mapped = extract(network.extractor, DIGITS.images, tmp_path, silent)
         assert isinstance(mapped, np.memmap) and mapped.dtype == np.float32
@@ -55,7 +54,7 @@ def test_large_features_are_the_same_in_a_file(run, tmp_path, monkeypatch):
 
 def test_a_disk_that_is_too_small_is_told_before_the_work(run, tmp_path, monkeypatch):
     (network,) = open_networks([run], "cpu", SETTINGS, [])
-    monkeypatch.setattr(networks, "MEMORY", 0)
+    monkeypatch.setattr("ganfeat.features.MEMORY", 0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100})())
     with pytest.raises(InputError, match="TMPDIR"):
         extract(network.extractor, DIGITS.images, tmp_path, silent)

@@ -258,7 +258,7 @@ def test_large_features_are_the_same_in_files_that_do_not_stay(finished, fails, 
 
     tables_curve = tables.few_label_curve
     monkeypatch.setattr(tables, "few_label_curve", recorded)
-    monkeypatch.setattr("ganfeat.recipes.feature_sets.MEMORY", 1000)
+    monkeypatch.setattr("ganfeat.features.MEMORY", 1000)
     if fails:
         with pytest.raises(RuntimeError, match="interrupted"):
             run(TINY, tmp_path / "out", folder, silent, scale="smoke")
@@ -273,7 +273,7 @@ def test_large_features_are_the_same_in_files_that_do_not_stay(finished, fails, 
 
 def test_a_disk_that_is_too_small_is_told(finished, tmp_path, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr("ganfeat.recipes.feature_sets.MEMORY", 1000)
+    monkeypatch.setattr("ganfeat.features.MEMORY", 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
     with pytest.raises(InputError, match="--out on a larger disk"):
         run(TINY, tmp_path / "out", folder, silent, scale="smoke")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,10 +14,8 @@ from numpy.typing import NDArray
 from ganfeat.checkpoint import RunFolder
 from ganfeat.errors import InputError
 from ganfeat.estimators import load
-from ganfeat.features import FeatureExtractor
+from ganfeat.features import FeatureExtractor, needs_file
 
-MEMORY = 2 * 2**30
-"""Bytes of one network's features that are kept in memory; more go to a file."""
 ALL = "all"
 
 
@@ -116,7 +113,7 @@ def layer_columns(extractor: FeatureExtractor) -> dict[str, slice]:
 def extract(
     extractor: FeatureExtractor, pixels: NDArray[np.uint8], folder: Path, update: Callable[..., None]
 ) -> NDArray[np.float32]:
-    """Features of images, in memory, or in a file of the folder if they are larger than :data:`MEMORY`.
+    """Features of images, in memory, or in a file of the folder: see :func:`~ganfeat.features.needs_file`.
 
     Parameters
     ----------
@@ -125,7 +122,7 @@ def extract(
     pixels : ndarray of uint8 ``(n, h, w, c)``
     folder : Path
         Temporary; a file of an extraction before is overwritten.
-    update : callable(done)
+    update : callable(done, total)
 
     Returns
     -------
@@ -136,23 +133,9 @@ def extract(
     InputError
         If the disk of the folder has no room for them.
     """
-    shape = len(pixels), extractor.n_features_out_
-    size = 4 * shape[0] * shape[1]
-    rows: NDArray[np.float32]
-    if size > MEMORY:
-        file = folder / "features.npy"
-        file.unlink(missing_ok=True)
-        if size > shutil.disk_usage(folder).free:
-            raise InputError(
-                f"features of {shape[0]:,} images x {shape[1]:,} need {size / 2**30:.1f} GiB, which {folder.parent} "
-                "does not have: use --limit, a smaller --pool, or set TMPDIR to a folder on a larger disk"
-            )
-        rows = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-    else:
-        rows = np.empty(shape, np.float32)
-    start = 0
-    for block in extractor.iterate(pixels):
-        rows[start : start + len(block)] = block
-        start += len(block)
-        update(start)
-    return rows
+    file = folder / "features.npy"
+    file.unlink(missing_ok=True)
+    advice = "use --limit, a smaller --pool, or set TMPDIR to a folder on a larger disk"
+    if needs_file(extractor, len(pixels), folder, advice):
+        return extractor.transform_to(file, pixels, update)
+    return extractor.transform(pixels, update)

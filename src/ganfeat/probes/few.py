@@ -57,7 +57,7 @@ def solve_few(
     weight_NK: torch.Tensor | None,
     tolerance: float,
     most_steps: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Minimise every column.
 
     Parameters
@@ -73,7 +73,7 @@ def solve_few(
 
     Returns
     -------
-    beta ``(n, k)``, objective ``(k,)``, Newton's decrement before the last step ``(k,)``, steps
+    beta ``(n, k)``, Newton's decrement before the last step ``(k,)``, steps
     """
     signs = signs_NK.double()
     weight = torch.ones_like(signs) if weight_NK is None else weight_NK.double().expand_as(signs)
@@ -112,4 +112,4 @@ def solve_few(
         beta[:, move], z[:, move], objective[move] = tried[:, better], z_tried[:, better], values[better]
         steps += 1
         left = left[(decrement[left] > tolerance * objective[left]) & better]
-    return beta, objective, decrement, steps
+    return beta, decrement, steps

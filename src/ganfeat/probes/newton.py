@@ -39,7 +39,7 @@ MOST_PRODUCTS = 250
 """Conjugate-gradient steps within one Newton step."""
 RANK = 256
 EXACT_SIDE = 512
-"""Up to so many rows or features, the eigendecomposition is exact."""
+"""Up to so many features, the eigendecomposition is exact."""
 BLOCK_BYTES = 1 << 22
 FEW_ROWS = 600
 """Up to so many rows, the problem is solved in the rows' coordinates: :mod:`ganfeat.probes.few`."""
@@ -371,7 +371,7 @@ def _solve_few(
     most_steps: int,
 ) -> Solution:
     cost_K = torch.as_tensor(cost, dtype=torch.float64, device=rows.device)
-    beta, _, decrement, steps = solve_few(rows.products(), signs_NK, cost_K, weight, tolerance, most_steps)
+    beta, decrement, steps = solve_few(rows.products(), signs_NK, cost_K, weight, tolerance, most_steps)
     W = torch.zeros(rows.p, signs_NK.shape[1], dtype=torch.float64, device=rows.device)
     for where, block in rows.exact():
         W += block.T.double() @ beta[where]

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from ganfeat.config import FEATURE_SETS
 from ganfeat.data import ImageDataset
-from ganfeat.errors import InputError
 from ganfeat.estimators import DCGAN
-from ganfeat.features import FeatureExtractor
-from ganfeat.probes import KMeansFeatures
+from ganfeat.features import FeatureExtractor, needs_file
+from ganfeat.probes import KMeansFeatures, curves
 from ganfeat.probes.baselines import principal_components
 
-MEMORY = 2 * 2**30
-"""Bytes of a network's features that are kept in memory; more go to files."""
-CENTRED = ("raw pixels", "PCA")
-"""Sets whose variances are their weights, so that they are centred but not standardised."""
+CENTRED = tuple(FEATURE_SETS[name] for name in curves.CENTRED)
+"""Those of the sets here that are centred, not standardised, by the names that a table shows."""
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 """Features to learn from, and of the test images."""
@@ -67,7 +64,7 @@ def of_network(
 
 
 def extract(extractor: FeatureExtractor, train: ImageDataset, test: ImageDataset, folder: Path) -> Pair:
-    """Features in memory, or in files of the folder if both together are larger than :data:`MEMORY`.
+    """Features in memory, or in files of the folder if both together are large.
 
     Parameters
     ----------
@@ -86,13 +83,7 @@ def extract(extractor: FeatureExtractor, train: ImageDataset, test: ImageDataset
     InputError
         If the disk of the folder has no room for them.
     """
-    rows, columns = len(train) + len(test), extractor.n_features_out_
-    size = 4 * rows * columns
-    if size <= MEMORY:
+    advice = "give --out on a larger disk, or a smaller --scale"
+    if not needs_file(extractor, len(train) + len(test), folder, advice):
         return extractor.transform(train), extractor.transform(test)
-    if size > shutil.disk_usage(folder).free:
-        raise InputError(
-            f"features of {rows:,} images x {columns:,} need {size / 2**30:.1f} GiB, which {folder.parent} does not "
-            "have: give --out on a larger disk, or a smaller --scale"
-        )
     return extractor.transform_to(folder / "train.npy", train), extractor.transform_to(folder / "test.npy", test)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ganfeat.errors import MissingExtraError
 from ganfeat.files import replacing
+from ganfeat.report.canvas import new_figure, save_figure
 from ganfeat.report.page import Section, write_page
 from ganfeat.report.tables import protocol_card, settings_table
 
@@ -184,14 +185,8 @@ def draw_comparison(path: Path, result: Mapping[str, Any]) -> Path:
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing compare.png") from error
     counts, rows = result["labels_per_class"], result["rows"]
-    figure = Figure(figsize=(3.2 + 3.6 * len(counts), 1.2 + 0.26 * len(rows)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.2 + 3.6 * len(counts), 1.2 + 0.26 * len(rows), "Drawing compare.png")
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for panel, count in zip(panels, counts, strict=True):
         for place, row in enumerate(rows):
@@ -206,6 +201,4 @@ def draw_comparison(path: Path, result: Mapping[str, Any]) -> Path:
     names = [f"{row['name']} *" if row["name"] == result["best"] else row["name"] for row in rows]
     panels[0].set_yticks(range(len(rows)), names, parse_math=False)
     panels[0].invert_yaxis()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path)

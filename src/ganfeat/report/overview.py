@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ganfeat.errors import MissingExtraError
-from ganfeat.files import replacing
 from ganfeat.pictures import tile
+from ganfeat.report.canvas import new_figure, save_figure
 from ganfeat.report.tables import method_name
 
 COLOURS = {"raw_pixels": "#c44e00", "pca": "#1a7f4b", "random_init": "#9c3f83", "ganfeat": "#0b63b5"}
@@ -44,14 +43,8 @@ def draw_overview(
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing the overview") from error
     accuracy = results.get("accuracy") or {}
-    figure = Figure(figsize=(13.5 if accuracy else 9, 4.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13.5 if accuracy else 9, 4.4, "Drawing the overview")
     panels = list(figure.subplots(1, 3 if accuracy else 2))
     if accuracy:
         _draw_accuracy(panels.pop(0), accuracy)
@@ -65,9 +58,7 @@ def draw_overview(
     panels[1].set_title("held-out images in feature space (t-SNE)", fontsize=11)
     for panel in panels:
         panel.set_axis_off()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path)
 
 
 def _draw_accuracy(panel: Any, accuracy: Mapping[str, Any]) -> None:
