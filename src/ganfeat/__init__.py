@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ganfeat.version import __version__ as __version__
 
 _HOMES = {
+    "LatentRegressor": "ganfeat.estimators",
+    "BiGAN": "ganfeat.estimators",
+    "AutoEncoder": "ganfeat.estimators",
+    "ALI": "ganfeat.estimators",
     "DCGAN": "ganfeat.estimators",
     "FeatureExtractor": "ganfeat.features",
     "ImageDataset": "ganfeat.data",
@@ -28,12 +32,16 @@ _HOMES = {
 }
 
 __all__ = [
+    "ALI",
     "DCGAN",
+    "AutoEncoder",
+    "BiGAN",
     "FeatureExtractor",
     "ImageDataset",
     "InputError",
     "KMeansFeatures",
     "KNNClassifier",
+    "LatentRegressor",
     "LinearSVM",
     "LogisticProbe",
     "RunError",
@@ -46,7 +54,7 @@ __all__ = [
 if TYPE_CHECKING:
     from ganfeat.data import ImageDataset, load_images
     from ganfeat.errors import InputError, RunError
-    from ganfeat.estimators import DCGAN, load
+    from ganfeat.estimators import ALI, DCGAN, AutoEncoder, BiGAN, LatentRegressor, load
     from ganfeat.features import FeatureExtractor
     from ganfeat.probes import (
         KMeansFeatures,

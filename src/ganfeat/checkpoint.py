@@ -56,6 +56,7 @@ CONTINUABLE = (
     "torch:",
     "estimator.convs_per_scale: None -> 1",  # of a run that is older than these settings
     "estimator.norm_epsilon: None -> 1e-05",
+    "estimator.decay_iter: None -> 0",
 )
 """Settings that may change between the start of a run and its continuation."""
 

@@ -40,6 +40,8 @@ SMALLEST_BATCH = 2
 """A batch of one runs other kernels, which round otherwise."""
 MEMORY = 2 * 2**30
 """Bytes of features that are kept in memory where they could go to a file: :func:`needs_file`."""
+OUTPUT = "output"
+"""The tap of what the network gives."""
 Taps = str | int | Sequence[str | int]
 
 
@@ -97,7 +99,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     taps : "all", int, str, or a sequence of int and str
         ``"all"`` takes every conv block. An int (or its digits) is a block's index in order of execution,
         negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or
-        the name of any other module, whose output is taken. ``ganfeat info`` and :attr:`blocks_` list them.
+        the name of any other module, whose output is taken; ``"output"`` is the network's own. ``ganfeat info`` and
+        :attr:`blocks_` list them.
     at : {"activation", "norm", "conv"}
         Stage of the taps that do not say their own. There, a block without that stage gives the last one before.
     pool : int or None
@@ -270,6 +273,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _needs_blocks(self) -> bool:
         modules = dict(self.network_.named_modules())
         others = {n for n, m in modules.items() if not n.isdigit() and not isinstance(m, nn.modules.conv._ConvNd)}
+        others.add(OUTPUT)
         return any(t not in others for t in self._asked())
 
     def _resolve_taps(self) -> list[Tap]:
@@ -293,7 +297,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             block = next((b for b in self.blocks_ if b.name == name), None)
             if block is not None:
                 return [self._exact_tap(item, block, stage)]
-            if item in dict(self.network_.named_modules()):
+            if item == OUTPUT or item in dict(self.network_.named_modules()):
                 return [Tap(str(item), module=str(item))]
             known = [b.name for b in self.blocks_]
             raise InputError(
@@ -332,7 +336,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         handles = []
         for i, tap in enumerate(self.taps_):
             if tap.module:
-                module = self.network_.get_submodule(tap.module)
+                modules = dict(self.network_.named_modules())
+                module = modules.get(tap.module, self.network_)  # the network itself where no module is named "output"
 
                 def hook(_module: nn.Module, _args: Any, output: Any, i: int = i, name: str = tap.name) -> None:
                     if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != len(x_NCHW):

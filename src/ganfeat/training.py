@@ -27,10 +27,12 @@ from ganfeat.errors import InputError, RunError
 from ganfeat.files import replacing
 from ganfeat.history import Record
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
-from ganfeat.objectives.base import Objective, Player
+from ganfeat.objectives.base import Draw, Objective, Player
 from ganfeat.pictures import tile, write_png
 
 SHEET = 64
+FINAL_RATE = 0.01
+"""Share of the learning rate at the end of its decay."""
 RECALIBRATION_BATCHES = 500
 RECALIBRATION_BATCHES_AT_CHECKPOINTS = 50
 
@@ -54,6 +56,8 @@ class LoopSettings:
         Of Adam.
     weight_decay : float
         L2 penalty, added to the gradient.
+    decay_iter : int
+        Epochs at the end over which the learning rate falls exponentially to 1 %; 0 for a constant rate.
     ema : float
         Decay of the moving average of the sampler's weights; 0 keeps none.
     seed : int
@@ -72,6 +76,7 @@ class LoopSettings:
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-5
+    decay_iter: int = 0
     ema: float = 0.0
     seed: int = 0
     precision: str = "fp32"
@@ -82,6 +87,7 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name, least in {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}.items():
             require(name, getattr(self, name), int, least=least)
+        require("decay_iter", self.decay_iter, int, least=0)
         require("learning_rate", self.learning_rate, float, above=0)
         require("beta1", self.betas[0], float, least=0, below=1)
         require("beta2", self.betas[1], float, least=0, below=1)
@@ -204,6 +210,17 @@ class Trainer:
         self.objective.train()
         with autocast(self.device, self.settings.precision):
             draw = self.objective.draw(self.batches.at(self.step), self.generator)
+        self._set_learning_rates()
+        if self.objective.simultaneous:
+            self._play_at_once(draw)
+        else:
+            self._play_in_turn(draw)
+        if self.average is not None:
+            self._update_average()
+        self.step += 1
+
+    def _play_in_turn(self, draw: Draw) -> None:
+        """Each player meets the others as they are after their updates."""
         for player in self.players:
             with autocast(self.device, self.settings.precision):
                 loss, metrics = player.loss(draw)
@@ -212,9 +229,25 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
-        if self.average is not None:
-            self._update_average()
-        self.step += 1
+
+    def _play_at_once(self, draw: Draw) -> None:
+        """All losses on the networks as they are, then all gradients, then all updates."""
+        with autocast(self.device, self.settings.precision):
+            losses = [player.loss(draw) for player in self.players]
+        for i, (player, (loss, metrics)) in enumerate(zip(self.players, losses, strict=True)):
+            self.optimisers[player.name].zero_grad(set_to_none=True)
+            loss.backward(inputs=player.parameters(), retain_graph=i < len(losses) - 1)  # type: ignore[no-untyped-call]
+            self._add({f"loss/{player.name}": loss.detach(), **metrics})
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+
+    def _set_learning_rates(self) -> None:
+        """Constant, then falling exponentially over the last epochs; it depends on nothing but the step."""
+        decay = self.settings.decay_iter * self.batches.per_epoch
+        done = max(0, self.step - (self.total_steps - decay)) / decay if decay else 0.0
+        rate = self.settings.learning_rate * FINAL_RATE**done
+        for optimiser in self.optimisers.values():
+            optimiser.param_groups[0]["lr"] = rate
 
     def _add(self, metrics: dict[str, torch.Tensor]) -> None:
         for name, value in metrics.items():

@@ -46,10 +46,15 @@ def narrowest_input(height: int, width: int) -> int:
     return halvings(min(height, width), count_layers(height, width) - 1)[-1]
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that starts at 0: a discriminator with it begins undecided."""
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
 
-    Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / stride), ceil(W / stride))``.
+    Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / stride), ceil(W / stride))``. With ``joined``, a z of that
+    length joins by a linear map, added to every position before the norm (BiGAN).
     """
 
     def __init__(
@@ -60,17 +65,21 @@ class ConvBlock(nn.Module):
         norm: bool,
         stride: int = 2,
         norm_epsilon: float = 1e-5,
+        joined: int = 0,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
         )
+        self.join = nn.Linear(joined, out_channels, bias=False) if joined else None
         self.norm = nn.BatchNorm2d(out_channels, norm_epsilon) if norm else None
         self.activation = nn.LeakyReLU(0.2, inplace=True)
 
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Apply the three in turn."""
+    def forward(self, x_NCHW: torch.Tensor, z_ND: torch.Tensor | None = None) -> torch.Tensor:
+        """Apply the three in turn, z before the norm."""
         x_NCHW = self.conv(x_NCHW)
+        if self.join is not None:  # in place, so that it stays the convolution's output for whoever watches
+            x_NCHW = x_NCHW.add_(self.join(z_ND)[:, :, None, None])
         if self.norm is not None:
             x_NCHW = self.norm(x_NCHW)
         return self.activation(x_NCHW)
@@ -107,10 +116,13 @@ def check_kernel_size(kernel_size: int) -> None:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Weights N(0, 0.02) (DCGAN, section 4), batch-norm gains N(1, 0.02) (its code), biases 0, in place.
 
-    ``generator`` is a CPU generator: the same seed gives the same network on every device.
+    A :class:`ZeroLinear` starts at 0. ``generator`` is a CPU generator: the same seed gives the same network on
+    every device.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, ZeroLinear):
+            module.weight.data.zero_()
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             module.weight.data.normal_(0.0, 0.02, generator=generator)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine:
             module.weight.data.normal_(1.0, 0.02, generator=generator)

@@ -133,6 +133,8 @@ class Discriminator(nn.Module):
         Convolutions per halving of the side; the last of them halves it.
     norm_epsilon : float
         Added to the variance in batch norm.
+    n_components : int
+        Length of the z that joins at every layer after the first (BiGAN's joint discriminator); 0 for images alone.
     """
 
     def __init__(
@@ -142,19 +144,25 @@ class Discriminator(nn.Module):
         kernel_size: int = 5,
         convs_per_scale: int = 1,
         norm_epsilon: float = 1e-5,
+        n_components: int = 0,
     ) -> None:
         super().__init__()
         check_kernel_size(kernel_size)
         maps, sizes, strides = layout(image_shape, width, convs_per_scale)
         self.blocks = nn.Sequential(
             *(
-                ConvBlock(maps[i], maps[i + 1], kernel_size, i > 0, stride, norm_epsilon)
+                ConvBlock(maps[i], maps[i + 1], kernel_size, i > 0, stride, norm_epsilon, n_components if i else 0)
                 for i, stride in enumerate(strides)
             )
         )
         self.head = nn.Linear(maps[-1] * sizes[-1][0] * sizes[-1][1], 1)
 
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """``(N, channels, height, width)`` to logits ``(N,)``."""
-        maps_NHWC = self.blocks(x_NCHW).permute(0, 2, 3, 1)  # as they lie in memory: no copy, forward or backward
+    def forward(self, x_NCHW: torch.Tensor, z_ND: torch.Tensor | None = None) -> torch.Tensor:
+        """``(N, channels, height, width)``, and ``(N, n_components)`` where z joins, to logits ``(N,)``."""
+        if z_ND is None:
+            x_NCHW = self.blocks(x_NCHW)
+        else:
+            for block in self.blocks:
+                x_NCHW = block(x_NCHW, z_ND)
+        maps_NHWC = x_NCHW.permute(0, 2, 3, 1)  # as they lie in memory: no copy, forward or backward
         return self.head(maps_NHWC.flatten(1)).squeeze(1)

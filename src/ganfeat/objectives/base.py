@@ -55,7 +55,16 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
 
 
 class Objective(nn.Module, ABC):
-    """A game: owns its networks, states the losses. Knows no file, device, progress bar or scikit-learn."""
+    """A game: owns its networks, states the losses. Knows no file, device, progress bar or scikit-learn.
+
+    Attributes
+    ----------
+    simultaneous : bool
+        Whether the losses of all players are computed before any of them is updated, so that they may share one
+        forward pass; otherwise each player meets the others as they are after their updates.
+    """
+
+    simultaneous: bool = False
 
     @abstractmethod
     def players(self) -> tuple[Player, ...]:
@@ -75,6 +84,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def sampler(self) -> nn.Module:
         """The network that maps z ``(N, D)`` to images ``(N, C, H, W)`` in [-1, 1]."""
+
+    def diagnose(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Metrics:
+        """Measures on a batch that are no losses, for the record; called in evaluation mode, without gradients."""
+        return {}
 
     @abstractmethod
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:

@@ -1,12 +1,11 @@
-"""The scikit-learn door: a GAN is fitted to images, and transforms images into features."""
+"""What all estimators share: fitting, transforming, drawing."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,30 +18,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ganfeat import arrays, history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
-from ganfeat.config import require, suggest
+from ganfeat.config import require
 from ganfeat.device import autocast, keep_threads, resolve_device, resolve_precision
 from ganfeat.errors import InputError
-from ganfeat.features import FeatureExtractor, Taps
+from ganfeat.estimators.saved import Saved, card, imported
+from ganfeat.features import FeatureExtractor
 from ganfeat.nets.blocks import initialise, narrowest_input
 from ganfeat.objectives.base import Objective
-from ganfeat.objectives.gan import GAN
 from ganfeat.training import LoopSettings, Trainer
-from ganfeat.version import __version__
 
 SAMPLE_BATCH = 256
 USUAL_EPOCHS = 25
 LEAST_STEPS = 3000
+NETWORKS = ("encoder", "generator", "discriminator")
+"""Attributes of an objective that a fitted estimator shows, with a ``_`` behind."""
 
 
-class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
+class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
     """What all estimators share; subclasses say their parameters and build their objective.
 
     ``network`` names the tapped network of the objective whose layers are the features.
     """
 
-    method: ClassVar[str]
     network: ClassVar[str] = "discriminator"
-    _untrained: Tensors | None
 
     @abstractmethod
     def _objective(self, image_shape: ImageShape) -> Objective:
@@ -176,7 +174,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
                 self._data: dict[str, Any] = {}
             yield from self._train(images, settings, None, before=before)
             return
-        if folder.exists and _imported(folder.config()):
+        if folder.exists and imported(folder.config()):
             raise InputError(
                 f"{folder.path} holds imported weights, without the state of their training, so they cannot be trained "
                 "on: give --out (run=) another folder to train a network of your own"
@@ -194,7 +192,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
             folder.open(config)
-            write_atomically(folder.path / "README.md", _card(config).encode())
+            write_atomically(folder.path / "README.md", card(config).encode())
             yield from self._train(images, settings, folder, tensorboard=tensorboard)
 
     def check_parameters(self) -> None:
@@ -336,6 +334,7 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             learning_rate=self.learning_rate,
             betas=(self.beta1, 0.999),
             weight_decay=self.weight_decay,
+            decay_iter=self.decay_iter,
             ema=self.ema,
             seed=seed,
             precision=self._resolved_precision(),
@@ -345,7 +344,12 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
     def _resolved_precision(self) -> str:
         precision = resolve_precision(self.precision, self.device_)
         height, width, _ = self.image_shape_
-        if precision == "bf16" and self.device_.type == "cpu" and narrowest_input(height, width) < 2:
+        if (
+            precision == "bf16"
+            and self.device_.type == "cpu"
+            and self._convolves()
+            and narrowest_input(height, width) < 2
+        ):
             # oneDNN's bf16 weight gradients are wrong, up to infinite, for maps one pixel wide (torch 2.13)
             if self.precision == "bf16":
                 raise InputError(
@@ -354,6 +358,10 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
                 )
             return "fp32"
         return precision
+
+    def _convolves(self) -> bool:
+        """Whether the networks are convolutional."""
+        return True
 
     def _new_objective(self, seed: int) -> Objective:
         with torch.random.fork_rng(devices=[]):
@@ -429,9 +437,11 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
         return self
 
     def _tapped(self, tensors: Tensors) -> Tensors:
-        """Of an objective's tensors, those of the network whose layers are the features."""
-        tapped = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(f"{self.network}.")}
-        assert tapped, f"taps() must be named like the attributes that hold them, {self.network!r} is not"
+        """Of an objective's tensors, those of the networks whose layers can be features."""
+        with torch.device("meta"):
+            names = tuple(f"{name}." for name in self._objective(self.image_shape_).taps())
+        tapped = {k: v.detach().cpu() for k, v in tensors.items() if k.startswith(names)}
+        assert tapped, f"taps() must be named like the attributes that hold them, {names!r} are not"
         return tapped
 
     def _keep_untrained(self, trainer: Trainer, folder: RunFolder | None) -> None:
@@ -454,15 +464,16 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             ) from None
         objective.eval().requires_grad_(False)
         self.objective_ = objective.to(self.device_, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.generator_ = objective.sampler()
-        self.discriminator_ = objective.taps()[self.network]
+        for name, network in objective.named_children():
+            if name in NETWORKS:
+                setattr(self, f"{name}_", network)
         self._drawn_seed, self.precision_ = seed, precision
         self._extractor: FeatureExtractor | None = None
         self._n_features_out = self.extractor().n_features_out_
 
     # ------------------------------------------------------------------ use
 
-    def extractor(self, **changes: Any) -> FeatureExtractor:
+    def extractor(self, network: str | None = None, **changes: Any) -> FeatureExtractor:
         """The feature extractor that :meth:`transform` uses, ready; or one with other settings.
 
         It takes what networks take: ``uint8`` images, or floats in [-1, 1]. With ``bn="recalibrate"`` it must
@@ -470,6 +481,9 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
+        network : str, optional
+            Whose layers: ``"discriminator"``, or ``"encoder"`` where there is one. By default the one that
+            :meth:`transform` takes its features from; of another one all layers, if ``taps`` does not say which.
         **changes
             Parameters of :class:`~ganfeat.features.FeatureExtractor`, e.g. ``taps=[-1]``.
         """
@@ -484,14 +498,20 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             "bn": "eval",
             **changes,
         }
-        kept = self._extractor
+        tapped = self.objective_.taps()
+        if network is not None and network not in tapped:
+            raise InputError(f"network={network!r} is not there: this model has {' and '.join(tapped)}")
+        other = network not in (None, self.network)
+        if other and "taps" not in changes:
+            wanted["taps"] = "all"
+        kept = None if other else self._extractor
         if kept is not None and all(getattr(kept, name) == value for name, value in wanted.items()):
             return kept
-        extractor = FeatureExtractor(self.objective_.taps()[self.network], **wanted)
+        extractor = FeatureExtractor(tapped[network or self.network], **wanted)
         if wanted["bn"] == "recalibrate":
             return extractor  # the caller fits it on images
         extractor.fit(np.zeros((2, *self.image_shape_), np.uint8))
-        if not changes:
+        if not changes and not other:
             self._extractor = extractor
         return extractor
 
@@ -556,299 +576,3 @@ class _GANEstimator(TransformerMixin, BaseEstimator, ABC):
             raise InputError(f"n_samples={n_samples} must be at least 1")
         seed = self._draw_seed() if random_state is None else int(random_state)
         return self.generate(self.objective_.draw_latents(n_samples, torch.Generator().manual_seed(seed)).numpy())
-
-    # ------------------------------------------------------------------ files
-
-    def _config(self, seed: int, precision: str, data: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "ganfeat": __version__,
-            "torch": torch.__version__,
-            "method": self.method,
-            "estimator": {k: _plain(v) for k, v in self.get_params(deep=False).items()},
-            "image_shape": list(self.image_shape_),
-            "scaling": dataclasses.asdict(self.scaling_) | {"integer": bool(self._integer)},
-            "seed": seed,
-            "device": self.device_.type,
-            "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
-            "precision": precision,
-            "data": data,
-        }
-
-    def save(self, path: Path | str) -> None:
-        """Write the fitted model as a run folder: settings, weights, a model card. Nothing is pickled.
-
-        Parameters
-        ----------
-        path : Path or str
-            A new or empty folder, or one that this very model was saved to.
-
-        Raises
-        ------
-        InputError
-            If something else is there.
-        """
-        check_is_fitted(self, "objective_")
-        folder = RunFolder(path)
-        config = self._config(self._drawn_seed, self.precision_, getattr(self, "_data", {}))
-        folder.open(config)
-        folder.write_model(dict(self.objective_.state_dict()))
-        if self._untrained is not None:
-            folder.write_untrained(self._untrained)
-        write_atomically(folder.path / "README.md", _card(config).encode())
-        write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
-
-    @classmethod
-    def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
-        known = cls().get_params(deep=False)
-        parameters = {
-            k: tuple(v) if isinstance(v, list) and k != "taps" else v
-            for k, v in config["estimator"].items()
-            if k in known
-        }
-        model = cls(**parameters).set_params(device=device)
-        model.image_shape_ = tuple(config["image_shape"])
-        model.n_features_in_ = int(np.prod(model.image_shape_))
-        scaling = dict(config["scaling"])
-        model._integer = scaling.pop("integer")
-        model.scaling_ = Scaling(**scaling)
-        model.device_ = resolve_device(device)
-        model.history_ = history.read(folder.history)
-        model._untrained = folder.read_untrained()
-        model._data = config["data"]
-        precision = model._resolved_precision()
-        model._adopt(folder.read_model(), int(config["seed"]), precision)
-        last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
-        model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
-        newest = folder.newest_step()
-        model.finished_ = (last["step"] if newest is None else newest) >= last["total_steps"]
-        if _imported(config):
-            model.n_iter_, model.finished_ = int(config["data"]["epochs"]), True
-        return model
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as JSON can hold it."""
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if isinstance(value, str | int | float | bool | type(None)) else None
-
-
-class DCGAN(_GANEstimator):
-    """Deep convolutional GAN; its discriminator's layers are the features.
-
-    The defaults are the paper's, and mostly its released code's where the paper is silent (:mod:`ganfeat.nets.dcgan`
-    and :mod:`ganfeat.objectives.gan` name the differences). Where D tells all real images from generated ones
-    early (its logits drift apart), as on a few thousand digits, ``augment=("affine",)``,
-    ``batch_size=64`` and ``learning_rate=6e-4`` gave better features; see docs/log.md.
-
-    Parameters
-    ----------
-    n_components : int
-        Length of z.
-    width : int
-        Maps of D's first and G's last hidden layer; doubled at every halving of the side.
-    kernel_size : int
-        Odd.
-    convs_per_scale : {1, 2}
-        Convolutions per halving of the side. The authors' network for 32 x 32 ImageNet has 2, with ``kernel_size=3``,
-        ``width=128`` and ``n_components=256``: 28,672 features.
-    generator_maps : sequence of int, optional
-        Maps of G's hidden layers, from z on. By default D's, backwards; others come with imported weights.
-    norm_epsilon : float
-        Added to the variance in batch norm. The authors' is 1e-8, which blows up a map that never varies.
-    prior : {"uniform", "normal"}
-        Distribution of z: U(-1, 1) or N(0, 1).
-    augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
-        Random transforms of what D sees, real and generated alike.
-    max_iter : int, optional
-        Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
-    batch_size : int
-    learning_rate : float
-        Of Adam, for G and D.
-    beta1 : float
-        Adam's first moment; 0.9 oscillates.
-    weight_decay : float
-        L2 that is added to the gradient.
-    ema : float
-        Decay of a moving average of G's weights, used for samples; 0 for none, 0.999 is usual.
-    taps, at, pool, pooling
-        Where features are read, and how they are pooled: see :class:`~ganfeat.features.FeatureExtractor`.
-    image_shape : (height, width, channels), optional
-        Shape of the images when rows are given; one entry may be -1. Guessed for squares.
-    warm_start : bool
-        Let ``fit`` go on from the model fitted before.
-    device : {"auto", "cpu", "cuda", "mps"}
-    precision : {"auto", "bf16", "fp32"}
-        ``auto`` multiplies in bf16 where the hardware gains from it. Weights are float32 always.
-    random_state : int, numpy Generator or RandomState, optional
-        Seed of everything; the global generators are never touched.
-    verbose : int
-        1 prints a line a record.
-
-    Attributes
-    ----------
-    objective_ : ganfeat.objectives.gan.GAN
-        The trained networks, batch-norm statistics re-estimated on the training images.
-    generator_, discriminator_ : torch.nn.Module
-    history_ : list of dict
-        The records of the training.
-    image_shape_ : (height, width, channels)
-    n_iter_ : int
-        Epochs trained.
-    finished_ : bool
-        Whether the last fit ran to its end.
-
-    References
-    ----------
-    A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional
-    Generative Adversarial Networks", ICLR 2016, arXiv:1511.06434.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from ganfeat import DCGAN
-    >>> rows = load_digits().data[:200]  # 8 x 8 images
-    >>> gan = DCGAN(width=8, max_iter=1, random_state=0).fit(rows)
-    >>> gan.transform(rows).shape, gan.sample(5).shape
-    ((200, 192), (5, 8, 8, 1))
-    """
-
-    method = "dcgan"
-
-    def __init__(
-        self,
-        *,
-        n_components: int = 100,
-        width: int = 64,
-        kernel_size: int = 5,
-        convs_per_scale: int = 1,
-        generator_maps: Sequence[int] | None = None,
-        norm_epsilon: float = 1e-5,
-        prior: str = "uniform",
-        augment: Sequence[str] = (),
-        max_iter: int | None = None,
-        batch_size: int = 128,
-        learning_rate: float = 2e-4,
-        beta1: float = 0.5,
-        weight_decay: float = 1e-5,
-        ema: float = 0.0,
-        taps: Taps = "all",
-        at: str = "activation",
-        pool: int | None = 4,
-        pooling: str = "max",
-        image_shape: ImageShape | None = None,
-        warm_start: bool = False,
-        device: str = "auto",
-        precision: str = "auto",
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_components = n_components
-        self.width = width
-        self.kernel_size = kernel_size
-        self.convs_per_scale = convs_per_scale
-        self.generator_maps = generator_maps
-        self.norm_epsilon = norm_epsilon
-        self.prior = prior
-        self.augment = augment
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.beta1 = beta1
-        self.weight_decay = weight_decay
-        self.ema = ema
-        self.taps = taps
-        self.at = at
-        self.pool = pool
-        self.pooling = pooling
-        self.image_shape = image_shape
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _objective(self, image_shape: ImageShape) -> GAN:
-        for name in ("n_components", "width", "kernel_size", "convs_per_scale"):
-            require(name, getattr(self, name), int, least=1)
-        require("norm_epsilon", self.norm_epsilon, float, above=0)
-        return GAN(
-            image_shape,
-            n_components=self.n_components,
-            width=self.width,
-            kernel_size=self.kernel_size,
-            convs_per_scale=self.convs_per_scale,
-            generator_maps=self.generator_maps,
-            norm_epsilon=self.norm_epsilon,
-            prior=self.prior,
-            augment=[self.augment] if isinstance(self.augment, str) else self.augment,
-        )
-
-
-METHODS: dict[str, type[_GANEstimator]] = {"dcgan": DCGAN}
-
-
-def load(path: Path | str, *, device: str = "auto") -> Any:
-    """Load a model from a run folder.
-
-    Parameters
-    ----------
-    path : Path or str
-        A folder written by ``ganfeat train``, ``fit(run=...)`` or ``save``.
-    device : {"auto", "cpu", "cuda", "mps"}
-
-    Returns
-    -------
-    DCGAN (or the estimator of the run's method), fitted
-
-    Raises
-    ------
-    InputError
-        If it is no run folder, was written by a later version, or is damaged.
-    """
-    folder = RunFolder(path)
-    config = folder.config()
-    name = config.get("method")
-    if name not in METHODS:
-        raise InputError(
-            f"{path} was trained by the method {name!r}, which this version does not have"
-            f"{suggest(str(name), METHODS)}: it has {', '.join(METHODS)}"
-        )
-    try:
-        return METHODS[name]._from_folder(folder, config, device)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}/config.json is damaged: {error!r} is missing or wrong") from None
-
-
-def _imported(config: dict[str, Any]) -> bool:
-    """Whether a run folder holds weights that were trained elsewhere."""
-    return "imported" in (config.get("data") or {})
-
-
-def _card(config: dict[str, Any]) -> str:
-    """A model card in Markdown."""
-    height, width, channels = config["image_shape"]
-    rows = "\n".join(f"| {k} | {v} |" for k, v in config["estimator"].items())
-    data = config["data"]
-    learned = ""
-    if _imported(config):
-        statistics = data["statistics"]
-        learned = (
-            f"\n\nImported from {data['imported']}, {data['source']}. Batch-norm statistics: D's were estimated on "
-            f"{statistics['discriminator']}, G's on {statistics['generator']}."
-        )
-    elif data:
-        learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})."
-    return (
-        f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
-        f"{learned}\n\n"
-        '```python\nfrom ganfeat import load\n\ngan = load("this folder")\n'
-        f"features = gan.transform(images)  # uint8 (n, {height}, {width}, {channels})\n"
-        "pictures = gan.sample(64)\n```\n\n"
-        f"Made by ganfeat {config['ganfeat']}, torch {config['torch']}, precision {config['precision']}, "
-        f"seed {config['seed']}.\n\n| setting | value |\n|---|---|\n{rows}\n"
-    )

@@ -1,0 +1,142 @@
+"""An estimator as a run folder, and back. Nothing is pickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from ganfeat import history
+from ganfeat.arrays import ImageShape, Scaling
+from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
+from ganfeat.device import resolve_device
+from ganfeat.objectives.base import Objective
+from ganfeat.version import __version__
+
+
+class Saved:
+    """The part of an estimator that knows files."""
+
+    method: ClassVar[str]
+    image_shape_: ImageShape
+    scaling_: Scaling
+    device_: torch.device
+    precision_: str
+    objective_: Objective
+    history_: list[history.Record]
+    _integer: bool
+    _drawn_seed: int
+    _untrained: Tensors | None
+    get_params: Callable[..., dict[str, Any]]
+    set_params: Callable[..., Any]
+
+    def _config(self, seed: int, precision: str, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ganfeat": __version__,
+            "torch": torch.__version__,
+            "method": self.method,
+            "estimator": {k: plain(v) for k, v in self.get_params(deep=False).items()},
+            "image_shape": list(self.image_shape_),
+            "scaling": dataclasses.asdict(self.scaling_) | {"integer": bool(self._integer)},
+            "seed": seed,
+            "device": self.device_.type,
+            "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
+            "precision": precision,
+            "data": data,
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted model as a run folder: settings, weights, a model card. Nothing is pickled.
+
+        Parameters
+        ----------
+        path : Path or str
+            A new or empty folder, or one that this very model was saved to.
+
+        Raises
+        ------
+        InputError
+            If something else is there.
+        """
+        check_is_fitted(self, "objective_")
+        folder = RunFolder(path)
+        config = self._config(self._drawn_seed, self.precision_, getattr(self, "_data", {}))
+        folder.open(config)
+        folder.write_model(dict(self.objective_.state_dict()))
+        if self._untrained is not None:
+            folder.write_untrained(self._untrained)
+        write_atomically(folder.path / "README.md", card(config).encode())
+        write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
+
+    @classmethod
+    def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
+        known = cls().get_params(deep=False)
+        parameters = {
+            k: tuple(v) if isinstance(v, list) and k != "taps" else v
+            for k, v in config["estimator"].items()
+            if k in known
+        }
+        model = cls(**parameters).set_params(device=device)
+        model.image_shape_ = tuple(config["image_shape"])
+        model.n_features_in_ = int(np.prod(model.image_shape_))
+        scaling = dict(config["scaling"])
+        model._integer = scaling.pop("integer")
+        model.scaling_ = Scaling(**scaling)
+        model.device_ = resolve_device(device)
+        model.history_ = history.read(folder.history)
+        model._untrained = folder.read_untrained()
+        model._data = config["data"]
+        precision = model._resolved_precision()
+        model._adopt(folder.read_model(), int(config["seed"]), precision)
+        last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
+        model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
+        newest = folder.newest_step()
+        model.finished_ = (last["step"] if newest is None else newest) >= last["total_steps"]
+        if imported(config):
+            model.n_iter_, model.finished_ = int(config["data"]["epochs"]), True
+        return model
+
+
+def plain(value: Any) -> Any:
+    """A parameter as JSON can hold it."""
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | type(None)) else None
+
+
+def imported(config: dict[str, Any]) -> bool:
+    """Whether a run folder holds weights that were trained elsewhere."""
+    return "imported" in (config.get("data") or {})
+
+
+def card(config: dict[str, Any]) -> str:
+    """A model card in Markdown."""
+    height, width, channels = config["image_shape"]
+    rows = "\n".join(f"| {k} | {v} |" for k, v in config["estimator"].items())
+    data = config["data"]
+    learned = ""
+    if imported(config):
+        statistics = data["statistics"]
+        learned = (
+            f"\n\nImported from {data['imported']}, {data['source']}. Batch-norm statistics: D's were estimated on "
+            f"{statistics['discriminator']}, G's on {statistics['generator']}."
+        )
+    elif data:
+        learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})."
+    return (
+        f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
+        f"{learned}\n\n"
+        '```python\nfrom ganfeat import load\n\ngan = load("this folder")\n'
+        f"features = gan.transform(images)  # uint8 (n, {height}, {width}, {channels})\n"
+        "pictures = gan.sample(64)\n```\n\n"
+        f"Made by ganfeat {config['ganfeat']}, torch {config['torch']}, precision {config['precision']}, "
+        f"seed {config['seed']}.\n\n| setting | value |\n|---|---|\n{rows}\n"
+    )

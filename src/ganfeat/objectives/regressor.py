@@ -1,0 +1,97 @@
+"""Latent regressors: a GAN, and an encoder that learns to say which z an image was drawn from.
+
+(Donahue, Krähenbühl & Darrell 2017, arXiv:1605.09782, section 2.3 and appendix.) The GAN is the plain one. E minimises
+the regression of z from G(z): for z in (-1, 1) the sigmoid cross-entropy between (z + 1) / 2 and E's logits, the mean
+over components; for a normal z half the squared error, likewise. In the joint latent regressor G minimises it as
+well, with a weight (0.25 in the released code; 1 lets G and E agree on a degenerate code).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from ganfeat.errors import InputError
+from ganfeat.nets.encoder import Encoder
+from ganfeat.nets.families import Plan
+from ganfeat.objectives.base import Draw, Metrics, Player, frozen
+from ganfeat.objectives.encoding import EncodingObjective
+from ganfeat.objectives.losses import discriminator_loss, generator_loss
+
+
+def regression_loss(encoder: Encoder, logits_ND: torch.Tensor, z_ND: torch.Tensor) -> torch.Tensor:
+    """How badly an encoder's output says z: a scalar, the mean over images and components."""
+    if encoder.bounded:
+        return F.binary_cross_entropy_with_logits(logits_ND, (z_ND + 1) / 2)
+    return F.mse_loss(logits_ND, z_ND) / 2
+
+
+class LatentRegressor(EncodingObjective):
+    """A GAN and a regressor of its latents.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its D must not be joint.
+    joint : float
+        Weight of the regression in G's loss; 0 is the plain latent regressor.
+    simultaneous, augment
+        As in :class:`~ganfeat.objectives.encoding.EncodingObjective`.
+    """
+
+    def __init__(
+        self, plan: Plan, *, joint: float = 0.0, simultaneous: bool = True, augment: Sequence[str] = ()
+    ) -> None:
+        if plan.joint or plan.stochastic:
+            raise InputError("a latent regressor's D sees images alone, and its encoder gives a point")
+        super().__init__(plan, simultaneous=simultaneous, augment=augment)
+        self.joint = joint
+
+    def players(self) -> tuple[Player, ...]:
+        """D, G, E."""
+        assert self.discriminator is not None
+        return (
+            Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
+            Player("generator", (self.generator,), self.loss_of_generator),
+            Player("encoder", (self.encoder,), self.loss_of_encoder),
+        )
+
+    def loss_of_discriminator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
+        """``-E log D(x) - E log(1 - D(G(z)))``."""
+        assert self.discriminator is not None
+        generated_NCHW = draw.shared["generated"] = self.generator(draw.z_ND)
+        seen_NCHW = generated_NCHW if self.simultaneous else generated_NCHW.detach()
+        real_N = self.discriminator(self.augment(self.small(draw.real_NCHW), draw.generator)).float()
+        generated_N = self.discriminator(self.augment(seen_NCHW, draw.generator)).float()
+        draw.shared["logit generated"] = generated_N
+        metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
+        return discriminator_loss(real_N, generated_N), metrics
+
+    def loss_of_generator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
+        """``-E log D(G(z))``, plus the weighted regression in the joint form."""
+        assert self.discriminator is not None
+        if self.simultaneous:
+            generated_N = draw.shared["logit generated"]
+        else:
+            with frozen(self.discriminator):
+                generated_N = self.discriminator(self.augment(draw.shared["generated"], draw.generator)).float()
+        loss = generator_loss(generated_N)
+        if not self.joint:
+            return loss, {}
+        if self.simultaneous:
+            return loss + self.joint * self._regression(draw, draw.shared["generated"]), {}
+        with frozen(self.encoder):
+            return loss + self.joint * self._regression(draw, draw.shared["generated"]), {}
+
+    def loss_of_encoder(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
+        """The regression of z from G(z)."""
+        if self.simultaneous and self.joint:
+            return draw.shared["regression"], {}
+        return self._regression(draw, draw.shared["generated"].detach()), {}
+
+    def _regression(self, draw: Draw, generated_NCHW: torch.Tensor) -> torch.Tensor:
+        logits_ND = self.encoder.logits(self.large(generated_NCHW))
+        loss = draw.shared["regression"] = regression_loss(self.encoder, logits_ND, draw.z_ND)
+        return loss
