@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ganfeat.version import __version__ as __version__
 
 _HOMES = {
-    "LatentRegressor": "ganfeat.estimators",
-    "BiGAN": "ganfeat.estimators",
-    "AutoEncoder": "ganfeat.estimators",
     "ALI": "ganfeat.estimators",
+    "AutoEncoder": "ganfeat.estimators",
+    "BiGAN": "ganfeat.estimators",
     "DCGAN": "ganfeat.estimators",
     "FeatureExtractor": "ganfeat.features",
     "ImageDataset": "ganfeat.data",
     "InputError": "ganfeat.errors",
     "KMeansFeatures": "ganfeat.probes",
     "KNNClassifier": "ganfeat.probes",
+    "LatentRegressor": "ganfeat.estimators",
     "LinearSVM": "ganfeat.probes",
     "LogisticProbe": "ganfeat.probes",
     "RunError": "ganfeat.errors",
