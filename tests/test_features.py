@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from ganfeat import FeatureExtractor, ImageDataset, InputError
 from ganfeat.nets.dcgan import Discriminator
+from ganfeat.nets.encoder import OnImages
+from ganfeat.nets.families import Plan, build
+from ganfeat.nets.mlp import MLPDiscriminator
 
 # ---------------------------------------------------------------- networks that somebody else might bring
 
@@ -114,6 +117,7 @@ NETWORKS = {
     "spectral": spectral,
     "no-running-statistics": lambda: plain(track_running_stats=False),
     "dropout": dropping,
+    "fully-connected": lambda: MLPDiscriminator((16, 16, 3), 0, 8),
 }
 
 
@@ -327,6 +331,115 @@ def test_taps(taps, at, names):
     widths = {"first": 8 * 16, "second": 12 * 16, "head": 1}
     assert extractor.n_features_out_ == sum(widths[name.split(":")[0]] for name in names)
     assert extractor.transform(images).shape == (3, extractor.n_features_out_)
+
+
+@pytest.mark.parametrize(
+    ("taps", "at", "names"),
+    [
+        ("all", "activation", ["first.1.linear:activation", "trunk.linear:activation"]),
+        ("all", "norm", ["first.1.linear:conv", "trunk.linear:norm"]),
+        ([1, -2], "conv", ["trunk.linear:conv", "first.1.linear:conv"]),
+        (["-1:norm", "0:activation"], "conv", ["trunk.linear:norm", "first.1.linear:activation"]),
+        ("trunk.linear", "activation", ["trunk.linear:activation"]),
+        ("trunk.linear:norm", "activation", ["trunk.linear:norm"]),
+        (["trunk", "head"], "activation", ["trunk", "head"]),
+        (["head"], "activation", ["head"]),
+        (["head", 0], "activation", ["head", "first.1.linear:activation"]),
+    ],
+)
+def test_taps_of_a_network_without_convolutions(taps, at, names):
+    images = noise(3)
+    extractor = FeatureExtractor(make("fully-connected"), taps=taps, at=at, precision="fp32").fit(images)
+    assert [tap.name for tap in extractor.taps_] == names
+    widths = [1 if name == "head" else 8 for name in names]
+    assert extractor.transform(images).shape == (3, sum(widths))
+    columns = [f"{name}[{k}]" for name, width in zip(names, widths, strict=True) for k in range(width)]
+    assert list(extractor.get_feature_names_out()) == columns
+
+
+@pytest.mark.parametrize("at", ["conv", "norm", "activation"])
+def test_hidden_layers_against_the_network_written_out(at):
+    images, net = noise(6), make("fully-connected").eval()
+    with torch.no_grad():
+        first = net.first[1].linear((in_networks(images).flatten(1) + 1) / 2)
+        second = net.trunk.linear(F.leaky_relu(first, 0.2))
+        normed = (second - net.trunk.norm.running_mean) / (net.trunk.norm.running_var + net.trunk.norm.eps).sqrt()
+        stages = {
+            "conv": [first, second],
+            "norm": [first, normed],
+            "activation": [F.leaky_relu(first, 0.2), F.leaky_relu(normed, 0.2)],
+        }
+    extractor = FeatureExtractor(make("fully-connected"), at=at, bn="eval", precision="fp32").fit(images)
+    reference = torch.cat(stages[at], dim=1).numpy()
+    np.testing.assert_allclose(extractor.transform(images), reference, rtol=1e-5, atol=1e-5)
+
+
+def test_a_hidden_layer_behind_a_linear_map_that_is_none():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.skip, self.inner, self.head = nn.Linear(768, 4), nn.Linear(768, 4), nn.Linear(4, 1)
+
+        def forward(self, x):
+            x = x.flatten(1)
+            return self.head(self.skip(x) + F.relu(self.inner(x)))
+
+    images, net = noise(5), Net()
+    with torch.no_grad():
+        reference = F.relu(net.inner(in_networks(images).flatten(1)))
+    rows = FeatureExtractor(net, precision="fp32").fit(images).transform(images)
+    np.testing.assert_allclose(rows, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", ["all", "output"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_row_of_a_fully_connected_encoder_does_not_depend_on_the_batch_size(precision, taps):
+    """Bit for bit, though matrix products and sigmoids round otherwise where they fill no whole register."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = build(Plan((28, 28, 1), 50, architecture="mlp", width=100))[0]
+    images = noise(70, side=28, channels=1)
+    extractor = FeatureExtractor(encoder, taps=taps, precision=precision, batch_size=64).fit(images)
+    rows = extractor.transform(images)
+    for batch_size in (1, 3, 7, 31, 100):
+        extractor.set_params(batch_size=batch_size)
+        assert np.array_equal(extractor.transform(images), rows), f"batch_size={batch_size}"
+
+
+@pytest.mark.parametrize("architecture", ["conv", "mlp"])
+def test_z_joins_between_the_map_and_its_norm(architecture):
+    """The stage named conv of a joint D is the map of x alone, W h; its norm reads W h + V z."""
+    plan = Plan((16, 16, 3), 5, architecture=architecture, width=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder, _, discriminator = build(plan)
+    network = OnImages(discriminator, (16, 16), encoder).eval()
+    images = noise(4)
+    with torch.no_grad():
+        x_NCHW = in_networks(images)
+        if architecture == "mlp":
+            block = discriminator.trunk
+            alone, z = block.linear(discriminator.first(x_NCHW)), block.join(encoder(x_NCHW))
+        else:
+            block = discriminator.blocks[1]
+            alone, z = block.conv(discriminator.blocks[0](x_NCHW)), block.join(encoder(x_NCHW))[..., None, None]
+        reference = {"-1:conv": alone, "-1:norm": block.norm(alone + z)}
+    for tap, expected in reference.items():
+        extractor = FeatureExtractor(network, taps=tap, pool=None, bn="eval", precision="fp32").fit(images)
+        np.testing.assert_allclose(extractor.transform(images), expected.flatten(1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        (2, "out of range: the network has 2 linear layers"),
+        ("trunk.linaer:norm", "its linear layers are first.1.linear, trunk.linear"),
+        ("first.1.linear:norm", "has no norm, it has conv, activation"),
+    ],
+)
+def test_hidden_layers_that_are_not_there(taps, message):
+    with pytest.raises(InputError, match=message):
+        FeatureExtractor(make("fully-connected"), taps=taps).fit(noise(3))
 
 
 def test_a_module_tap_is_that_modules_output():

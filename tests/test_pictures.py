@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganfeat.pictures import read_png, tile, untile, write_png
+from ganfeat.pictures import in_pairs, out_of_pairs, read_png, tile, untile, write_png
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -11,6 +11,17 @@ from ganfeat.pictures import read_png, tile, untile, write_png
 def test_untile_is_the_inverse_of_tile(n, columns, pad, channels):
     images = np.random.default_rng(n).integers(0, 256, (n, 5, 4, channels), dtype=np.uint8)
     np.testing.assert_array_equal(untile(tile(images, columns, pad), 5, 4, pad)[:n], images)
+
+
+@pytest.mark.parametrize(("n", "kept"), [(1, 1), (5, 5), (8, 8), (20, 16)])
+def test_pairs_stand_one_above_the_other_and_come_apart_again(n, kept):
+    above, below = np.arange(2 * n, dtype=np.uint8).reshape(2, n, 1, 1, 1)
+    pairs = in_pairs(above, below)
+    sheet = tile(pairs, min(n, 8), pad=0)[..., 0]
+    np.testing.assert_array_equal(sheet[0::2].ravel(), above[:kept].ravel())
+    np.testing.assert_array_equal(sheet[1::2].ravel(), below[:kept].ravel())
+    for found, expected in zip(out_of_pairs(pairs), (above, below), strict=True):
+        np.testing.assert_array_equal(found, expected[:kept])
 
 
 def test_empty_cells_and_gaps_of_a_sheet_are_grey():

@@ -7,26 +7,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ganfeat import ALI, DCGAN, AutoEncoder, BiGAN, InputError, LatentRegressor, load
+
+SMALL = {"width": 4, "n_components": 3, "batch_size": 10, "max_iter": 2, "ema": 0.9, "device": "cpu", "random_state": 1}
 EPOCHS, STEPS = 9, 9 * (1797 // 64)
 SETTINGS = [
     *("--width", "8", "--n-components", "16", "--batch-size", "64", "--max-iter", str(EPOCHS), "--ema", "0.9"),
     *("--augment", "translate", "--checkpoint-every", "0.1", "--sheets", "3", "--log-every", "7"),
     *("--no-tensorboard", "--device", "cpu", "--precision", "auto", "--seed", "5"),
 ]
+FAMILY = {
+    "bigan": ["--method", "bigan", "--architecture", "mlp", "--update-order", "simultaneous", "--decay-iter", "6"],
+    "joint-regressor": ["--method", "latent-regressor", "--joint", "0.25", "--update-order", "alternating"],
+}
+"""Of the methods with an encoder: one update of all at once with a decay, and one in turn with convolutions."""
+
 DEADLINE = 60.0
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 @contextmanager
-def training(out: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "ganfeat", "train", "digits", "--out", str(out), *SETTINGS]
+def training(out: Path, method: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ganfeat", "train", "digits", "--out", str(out), *SETTINGS, *method]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -40,8 +50,8 @@ def training(out: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def finish(out: Path) -> subprocess.CompletedProcess[str]:
-    with training(out) as process:
+def finish(out: Path, method: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    with training(out, method) as process:
         printed, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, said
     return subprocess.CompletedProcess(process.args, process.returncode, printed, said)
@@ -181,3 +191,88 @@ def test_a_damaged_newest_checkpoint_costs_time_alone(tmp_path, untouched):
     assert f"warning: checkpoint {newest.parent} is damaged" in done.stderr
     assert "going back to the one before it" in done.stderr
     assert_same_run(out, untouched)
+
+
+@pytest.mark.parametrize("method", FAMILY.values(), ids=FAMILY)
+def test_with_an_encoder_killed_once_it_ends_the_same(tmp_path, method):
+    """SIGKILL at a seeded moment after the first checkpoint, and to the end; against one go."""
+    untouched, out = tmp_path / "untouched", tmp_path / "run"
+    finish(untouched, method)
+    chance = random.Random(len(method))
+    with training(out, method) as process:
+        records = chance.randint(2, 9)
+        assert wait_until(lambda: lines(out) >= records and newest_step(out), process)
+        time.sleep(chance.uniform(0, 0.02))  # anywhere between two records
+        kill(process)
+    assert 0 < newest_step(out) < STEPS
+    finish(out, method)
+    assert_same_run(out, untouched)
+
+
+STOPPED = {
+    "bigan": lambda: BiGAN(architecture="mlp", decay_iter=1, **SMALL),
+    "bigan-infogan": lambda: BiGAN(architecture="mlp", mutual_information=0.1, n_codes=2, **SMALL),
+    "ali": lambda: ALI(update_order="alternating", **SMALL),
+    "joint-regressor": lambda: LatentRegressor(joint=0.25, update_order="alternating", decay_iter=1, **SMALL),
+    "autoencoder": lambda: AutoEncoder(noise=0.1, **SMALL),
+    "dcgan-infogan": lambda: DCGAN(mutual_information=0.1, n_codes=2, **SMALL),
+}
+
+
+@pytest.mark.parametrize("new", STOPPED.values(), ids=STOPPED)
+def test_stopped_at_any_step_it_ends_the_same(tmp_path, new):
+    """In this process: asked to stop twice, then dropped without a word, as a kill would; weights, state, records."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    for _ in new().iter_fit(images, run=whole, log_every=1, sheets=2):
+        pass
+    pace = {"log_every": 1, "checkpoint_seconds": 0.0, "sheets": 2}
+    for stop in (2, 3, None):
+        model = new()
+        for record in model.iter_fit(images, run=out, **pace):
+            if record["step"] == stop:
+                model.request_stop()
+            if stop is None and record["step"] == 6:
+                break
+    records = list(new().iter_fit(images, run=out, **pace))
+    assert [r["step"] for r in records] == [6, 7, 8]  # the dropped one's last checkpoint was of step 5
+    for name in ("model.safetensors", "untrained.safetensors", "checkpoints/step-00000008/state.safetensors"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    parsed = []
+    for folder in (out, whole):
+        found = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        parsed.append([{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in found])
+    assert parsed[0] == parsed[1]
+    assert [r["step"] for r in parsed[0]] == [*range(1, 9)]
+
+
+@pytest.mark.parametrize("new", [DCGAN, BiGAN, ALI])
+def test_a_run_older_than_infogan_goes_on_without_it_and_only_without(tmp_path, new):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    out = tmp_path / "run"
+    new(**{**SMALL, "max_iter": 1}).fit(images, run=out)
+    config = json.loads((out / "config.json").read_text())
+    for name in ("mutual_information", "n_codes"):
+        assert name in config["estimator"]
+        del config["estimator"][name]
+    (out / "config.json").write_text(json.dumps(config))
+    for changes in ({"mutual_information": 0.05, "n_codes": 2}, {"n_codes": 100}):
+        with pytest.raises(InputError, match=f"{next(iter(changes))}: None -> "):
+            new(**SMALL, **changes).fit(images, run=out)
+    assert new(**SMALL).fit(images, run=out).history_[-1]["epoch"] == 2
+    assert load(out).get_params()["mutual_information"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mutual_information": -0.1}, "mutual_information=-0.1 must be a number of at least 0"),
+        ({"mutual_information": 0.1}, "n_codes=10 must be at most n_components=3"),
+        ({"n_codes": 0}, "n_codes=0 must be a whole number of at least 1"),
+    ],
+    ids=str,
+)
+def test_settings_of_infogan_that_cannot_work_are_refused(wrong, message):
+    for new in (DCGAN, BiGAN, ALI):
+        with pytest.raises(InputError, match=message):
+            new(**SMALL, **wrong).check_parameters()

@@ -6,6 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganfeat import InputError
+from ganfeat.nets.families import Plan
+from ganfeat.objectives.bigan import BiGAN
+from ganfeat.objectives.regressor import LatentRegressor
 from ganfeat.tracing import Block, trace, watch
 
 
@@ -159,9 +162,121 @@ def test_resolve_is_the_stage_or_the_last_before_it():
     assert [no_norm.resolve(s) for s in ("conv", "norm", "activation")] == ["conv", "conv", "activation"]
 
 
-def test_a_network_without_convolutions():
-    with pytest.raises(InputError, match="no convolution"):
-        blocks_of(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+class TestWithoutConvolutions:
+    """Then the blocks are the hidden layers: linear maps with a norm or an activation behind them."""
+
+    def test_hidden_layers(self):
+        network = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(192, 9),
+            nn.LeakyReLU(0.2),
+            nn.Linear(9, 8, bias=False),
+            nn.BatchNorm1d(8),
+            nn.Dropout(),
+            nn.ReLU(inplace=True),
+            nn.Linear(8, 7),
+            nn.LayerNorm(7),
+            nn.Linear(7, 1),
+        )
+        assert blocks_of(network) == [
+            Block(0, "1", {"conv": (9,), "activation": (9,)}, "linear", 0),
+            Block(1, "3", {"conv": (8,), "norm": (8,), "activation": (8,)}, "linear", 1),
+            Block(2, "7", {"conv": (7,), "norm": (7,)}, "linear", 2),
+        ]
+
+    def test_linear_maps_without_anything_behind_them_are_counted_but_no_blocks(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.skip, self.inner, self.head = nn.Linear(192, 4), nn.Linear(192, 4), nn.Linear(4, 1)
+
+            def forward(self, x):
+                x = x.flatten(1)
+                return self.head(F.linear(self.skip(x), torch.eye(4)) + F.relu(self.inner(x)))
+
+        (block,) = blocks_of(Net())
+        assert (block.index, block.name, block.call) == (0, "inner", 2)
+
+    @pytest.mark.parametrize("end", [nn.Sigmoid(), nn.Tanh(), nn.Identity()])
+    def test_what_gives_the_output_its_range_makes_no_hidden_layer(self, end):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Tanh(), nn.Linear(9, 1), end)
+        assert [b.name for b in blocks_of(network)] == ["1"]
+
+    def test_a_network_that_ends_in_a_hidden_layer(self):
+        for end in ([nn.ReLU()], [nn.BatchNorm1d(9), nn.Tanh()]):
+            network = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.ReLU(), nn.Linear(9, 9), *end)
+            assert [b.name for b in blocks_of(network)] == ["1", "3"]
+
+    def test_linear_maps_that_are_no_modules_and_one_that_runs_twice(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.twice = nn.Linear(6, 6)
+
+            def forward(self, x):
+                x = F.relu(F.linear(x.flatten(1), torch.ones(6, 192)))
+                return F.relu(self.twice(F.relu(self.twice(x))))
+
+        assert [b.name for b in blocks_of(Net())] == ["linear0", "twice", "twice#2"]
+
+    def test_one_convolution_and_linear_maps_count_no_more(self):
+        network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 9), nn.ReLU(), nn.Linear(9, 1))
+        assert blocks_of(network) == [Block(0, "0", {"conv": (2, 6, 6)})]
+
+    def test_no_hidden_layer_either(self):
+        with pytest.raises(InputError, match="no convolution and no hidden layer"):
+            blocks_of(nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Sigmoid()))
+
+    def test_no_hooks_are_left(self):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.ReLU())
+        blocks_of(network)
+        assert not any(m._forward_pre_hooks or m._forward_hooks for m in network.modules())
+
+
+class TestBiGAN:
+    """A joint D alone is seen, though E runs first, and where z joins, too."""
+
+    @staticmethod
+    def taps(architecture, joint=True, channels=3):
+        plan = Plan((32, 32, channels), 5, architecture=architecture, width=4, joint=joint)
+        objective = BiGAN(plan) if joint else LatentRegressor(plan)
+        return {name: blocks_of(network, channels, 32) for name, network in objective.taps().items()}
+
+    @pytest.mark.parametrize("joint", [True, False])
+    @pytest.mark.parametrize("architecture", ["conv", "alexnet"])
+    def test_d_of_convolutions(self, architecture, joint):
+        taps = self.taps(architecture, joint)
+        first = Block(0, "discriminator.blocks.0.conv", {"conv": (4, 16, 16), "activation": (4, 16, 16)})
+        later = [
+            Block(i, f"discriminator.blocks.{i}.conv", dict.fromkeys(("conv", "norm", "activation"), (4 * 2**i, s, s)))
+            for i, s in ((1, 8), (2, 4))
+        ]
+        assert taps["discriminator"] == [first, *later]
+
+    def test_e_of_convolutions(self):
+        assert [b.name for b in self.taps("conv")["encoder"]] == [f"trunk.{i}.conv" for i in range(3)]
+        blocks = self.taps("alexnet")["encoder"]
+        assert [b.name for b in blocks] == [f"trunk.conv{i}.conv" for i in range(1, 6)]
+        assert [b.stages["activation"] for b in blocks] == [
+            (96, 8, 8),
+            (256, 4, 4),
+            *[(c, 2, 2) for c in (384, 384, 256)],
+        ]
+        assert ["norm" in b.stages for b in blocks] == [False, True, True, True, True]
+
+    @pytest.mark.parametrize("joint", [True, False])
+    def test_fully_connected_ones(self, joint):
+        first = {"conv": (4,), "activation": (4,)}
+        second = {"conv": (4,), "norm": (4,), "activation": (4,)}
+        taps = self.taps("mlp", joint, channels=1)
+        assert taps["encoder"] == [
+            Block(0, "trunk.1.linear", first, "linear", 0),
+            Block(1, "trunk.2.linear", second, "linear", 1),
+        ]
+        assert taps["discriminator"] == [
+            Block(0, "discriminator.first.1.linear", first, "linear", 0),
+            Block(1, "discriminator.trunk.linear", second, "linear", 1),
+        ]
 
 
 def test_images_that_the_network_does_not_take():

@@ -13,6 +13,7 @@ from ganfeat.errors import InputError, RunError
 from ganfeat.nets.batchnorm import batch_norms
 from ganfeat.nets.blocks import initialise
 from ganfeat.objectives.gan import GAN
+from ganfeat.pictures import read_png
 from ganfeat.training import SHEET, Batches, LoopSettings, Trainer
 
 CPU = torch.device("cpu")
@@ -20,12 +21,28 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8
 TIMING = ("seconds", "images_per_second")
 
 
-def new_trainer(images=IMAGES, initial_seed=0, **settings):
+def new_trainer(images=IMAGES, initial_seed=0, rows=None, monitor=None, **settings):
     """20 images, batches of 6: 3 steps an epoch, 2 images left out."""
     settings = {"max_iter": 4, "batch_size": 6, "learning_rate": 2e-3, "log_every": 2, "sheets": 2, **settings}
     gan = GAN(images.shape[1:], n_components=5, width=4, augment=("translate",))
     initialise(gan, torch.Generator().manual_seed(initial_seed))
-    return Trainer(gan, images, LoopSettings(**settings), CPU)
+    return Trainer(gan, images, LoopSettings(**settings), CPU, rows=rows, monitor=monitor)
+
+
+class Sizes:
+    """A monitor that tells the size of G's weights, and spoils the copy that it was given."""
+
+    def measure(self, model, step):
+        assert not any(module.training for module in model.modules())
+        with torch.no_grad():
+            size = float(sum(p.double().square().sum() for p in model.generator.parameters()))
+            for tensor in model.state_dict().values():
+                tensor.zero_()
+        return {"size/generator": size, "size/step": float(step)}
+
+    def sheet(self, model):
+        self.measure(model, 0)
+        return np.full((3, 5, 1), 7, np.uint8)
 
 
 @pytest.fixture
@@ -119,6 +136,12 @@ class TestBatches:
         for step in range(4):
             assert torch.equal(self.batches(mapped).at(step), self.batches().at(step))
 
+    def test_some_rows_give_the_batches_of_a_set_of_those_images(self):
+        rows = np.array([1, 4, 5, 9, 11, 12, 17, 19])
+        some, alone = Batches(IMAGES, 3, 0, CPU, rows), self.batches(IMAGES[rows], size=3)
+        assert (some.size, some.per_epoch) == (alone.size, alone.per_epoch) == (3, 2)
+        assert all(torch.equal(some.at(step), alone.at(step)) for step in range(6))
+
     def test_a_small_set_is_one_batch(self):
         batches = self.batches(IMAGES[:4], size=128)
         assert (batches.size, batches.per_epoch) == (4, 1)
@@ -135,6 +158,8 @@ class TestBatches:
         {"batch_size": 1},
         {"log_every": 0},
         {"sheets": -1},
+        {"evaluations": -1},
+        {"evaluations": 2.5},
         {"learning_rate": 0.0},
         {"learning_rate": -1e-3},
         {"learning_rate": float("nan")},
@@ -162,6 +187,8 @@ def test_betas_outside_of_zero_to_one_are_refused(betas):
 def test_one_image_is_not_enough():
     with pytest.raises(InputError, match="at least 2 images"):
         new_trainer(IMAGES[:1])
+    with pytest.raises(InputError, match=r"n_samples=1: .* at least 2 images"):
+        new_trainer(rows=np.array([3]))
 
 
 # ---------------------------------------------------------------------- a step
@@ -307,7 +334,7 @@ def test_without_a_checkpoint_a_killed_process_history_is_dropped(folder):
 def test_watching_changes_nothing(folder):
     """Records, sheets, checkpoints, weights for use: the training is the same, bit for bit, without them."""
     expected = snapshot(played(new_trainer(), 12))[0]
-    watched = new_trainer(log_every=1, sheets=12, checkpoint_seconds=0.0)
+    watched = new_trainer(log_every=1, sheets=12, checkpoint_seconds=0.0, evaluations=12, monitor=Sizes())
     for _ in watched.run(folder):
         watched.sheet()
         watched.trained()
@@ -363,6 +390,47 @@ def test_the_gradient_of_a_record_is_the_norm_of_the_last_steps():
     record = next(iter(trainer.run()))
     squares = sum(float(p.grad.double().square().sum()) for p in trainer.objective.generator.parameters())
     assert record["gradient/generator"] == pytest.approx(squares**0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "log_every", "due"),
+    [
+        (3, 1, [4, 8, 12]),
+        (3, 5, [5, 10, 12]),
+        (2, 5, [10, 12]),
+        (1, 2, [12]),
+        (5, 1, [2, 5, 7, 10, 12]),
+        (100, 4, [4, 8, 12]),
+        (3, 100, [12]),
+        (0, 1, []),
+    ],
+)
+def test_the_record_after_each_of_equal_parts_says_what_was_measured(evaluations, log_every, due):
+    """12 steps. No record tells of two moments twice, and none is lost: the due ones are those after a moment."""
+    records = list(new_trainer(monitor=Sizes(), evaluations=evaluations, log_every=log_every).run())
+    assert [r["step"] for r in records if "size/generator" in r] == due
+    assert all(r["size/step"] == r["step"] for r in records if "size/step" in r)
+    assert not any("size/generator" in r for r in new_trainer(evaluations=evaluations, log_every=log_every).run())
+
+
+def test_what_is_measured_is_what_is_saved(folder):
+    """At the end: the averaged G of model.safetensors, not the G that is trained."""
+    trainer = new_trainer(monitor=Sizes(), ema=0.9)
+    record = list(trainer.run(folder))[-1]
+    weights = folder.read_model()
+    names = [f"generator.{name}" for name, _ in trainer.objective.generator.named_parameters()]
+    saved = sum(float(weights[name].double().square().sum()) for name in names)
+    trained = sum(float(p.detach().double().square().sum()) for p in trainer.objective.generator.parameters())
+    assert record["size/generator"] == pytest.approx(saved, rel=1e-12) != pytest.approx(trained, rel=1e-6)
+
+
+def test_a_measure_that_is_not_finite_stops_the_training():
+    class Broken(Sizes):
+        def measure(self, model, step):
+            return {"cycle/z": math.nan}
+
+    with pytest.raises(RunError, match="cycle/z became nan at step 6"):
+        list(new_trainer(monitor=Broken(), evaluations=2).run())
 
 
 # ---------------------------------------------------------------------- stopping
@@ -469,8 +537,16 @@ def test_sheets_are_drawn_at_the_start_in_equal_distances_and_at_the_end(folder)
     assert sorted(p.name for p in folder.samples.iterdir()) == [f"step-{s:08d}.png" for s in (0, 4, 8, 12)]
 
 
+def test_a_monitors_sheets_stand_beside_the_samples(folder):
+    list(new_trainer(sheets=3, monitor=Sizes()).run(folder))
+    steps = (0, 4, 8, 12)
+    names = [f"reconstruction-step-{s:08d}.png" for s in steps] + [f"step-{s:08d}.png" for s in steps]
+    assert sorted(p.name for p in folder.samples.iterdir()) == names
+    assert (read_png(folder.samples / names[-5]) == 7).all()
+
+
 def test_no_sheets_where_none_are_wanted(folder):
-    list(new_trainer(sheets=0).run(folder))
+    list(new_trainer(sheets=0, monitor=Sizes()).run(folder))
     assert list(folder.samples.iterdir()) == []
 
 

@@ -8,7 +8,8 @@
       untrained.safetensors  the tapped network before its training: the baseline
       README.md            a model card
       history.jsonl        one line a logged step
-      samples/*.png        a sheet of samples, always from the same z
+      samples/step-00001234.png  a sheet of samples, always from the same z
+      samples/reconstruction-step-00001234.png  with an encoder: images, the same ones, above their G(E(x))
       checkpoints/step-00001234/{state.safetensors,state.json}
 
 Nothing is pickled. Every file but the growing history is written under a temporary name, flushed to the disk and
@@ -57,8 +58,16 @@ CONTINUABLE = (
     "estimator.convs_per_scale: None -> 1",  # of a run that is older than these settings
     "estimator.norm_epsilon: None -> 1e-05",
     "estimator.decay_iter: None -> 0",
+    "estimator.mutual_information: None -> 0.0",
+    "estimator.n_codes: None -> 10",
 )
-"""Settings that may change between the start of a run and its continuation."""
+"""Differences that are allowed between the start of a run and its continuation: whole lines, or all of a setting
+where a line ends in a colon."""
+
+
+def continuable(line: str) -> bool:
+    """Whether a run may go on in spite of a difference, as :func:`~ganfeat.config.differences` words it."""
+    return line in CONTINUABLE or line.startswith(tuple(c for c in CONTINUABLE if c.endswith(":")))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -161,7 +170,7 @@ class RunFolder:
         self.refuse_foreign()
         if self.exists:
             before = self.config()
-            lines = [line for line in differences(before, config) if not line.startswith(CONTINUABLE)]
+            lines = [line for line in differences(before, config) if not continuable(line)]
             if lines:
                 raise InputError(
                     f"{self.path} holds a run with other settings (the run's -> yours):\n  "

@@ -29,7 +29,7 @@ from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.files import replacing
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
-from ganfeat.tracing import STAGES, Block, explained, trace, watch
+from ganfeat.tracing import STAGES, Block, explained, find_blocks, trace, watch
 
 POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
     "avg": F.adaptive_avg_pool2d,
@@ -38,6 +38,8 @@ POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
 RECALIBRATION_BATCH = 128
 SMALLEST_BATCH = 2
 """A batch of one runs other kernels, which round otherwise."""
+WHOLE_BATCH = 16
+"""So do fully connected networks on rows that do not fill the processor's registers: they get multiples of this."""
 MEMORY = 2 * 2**30
 """Bytes of features that are kept in memory where they could go to a file: :func:`needs_file`."""
 OUTPUT = "output"
@@ -97,12 +99,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     network : torch.nn.Module
         Anybody's: takes ``(N, C, H, W)``. It is copied, never changed.
     taps : "all", int, str, or a sequence of int and str
-        ``"all"`` takes every conv block. An int (or its digits) is a block's index in order of execution,
-        negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module, ``"NAME:STAGE"``, or
-        the name of any other module, whose output is taken; ``"output"`` is the network's own. ``ganfeat info`` and
-        :attr:`blocks_` list them.
+        ``"all"`` takes every conv block; of a network without convolutions, every hidden layer, a linear map with
+        its norm and activation. An int (or its digits) is a block's index in order of execution,
+        negative from the end. Any other str is ``"INDEX:STAGE"``, the name of a conv module (of a hidden layer's
+        linear one), ``"NAME:STAGE"``, or the name of any other module, whose output is taken; ``"output"`` is the
+        network's own. ``ganfeat info`` and :attr:`blocks_` list them.
     at : {"activation", "norm", "conv"}
         Stage of the taps that do not say their own. There, a block without that stage gives the last one before.
+        ``conv`` of a hidden layer is its linear map.
     pool : int or None
         Side of the grid that maps are pooled to; smaller maps stay as they are. None keeps every pixel.
     pooling : {"max", "avg"}
@@ -127,7 +131,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     network_ : torch.nn.Module
         The copy, with its statistics.
     blocks_ : list of Block
-        The conv blocks found, in order of execution.
+        The conv blocks found, or the hidden layers where there is no convolution, in order of execution.
     taps_ : list of Tap
     n_features_out_ : int
 
@@ -209,7 +213,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 size = min(RECALIBRATION_BATCH, len(images))
                 count = len(images) // size  # evenly spaced: folders are read class by class
                 recalibrate(self.network_, (self._batch(images[k::count][:size]) for k in range(count)))
-            self.blocks_ = trace(self.network_, probe) if self._needs_blocks() else []
+            self.blocks_ = self._find_blocks(probe)
             self.taps_ = self._resolve_taps()
             self._cells = self._measure(probe)
         self.n_features_out_ = sum(cells.width for cells in self._cells)
@@ -270,11 +274,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             return list(self.taps)
         return [self.taps]
 
-    def _needs_blocks(self) -> bool:
+    def _find_blocks(self, probe: torch.Tensor) -> list[Block]:
+        """The blocks, if any tap may be one."""
         modules = dict(self.network_.named_modules())
-        others = {n for n, m in modules.items() if not n.isdigit() and not isinstance(m, nn.modules.conv._ConvNd)}
-        others.add(OUTPUT)
-        return any(t not in others for t in self._asked())
+        convs = {n for n, m in modules.items() if isinstance(m, nn.modules.conv._ConvNd)}
+        others = {OUTPUT, *(n for n in modules if not n.isdigit() and n not in convs)}
+        if any(t not in others for t in self._asked()):
+            return trace(self.network_, probe)
+        if not convs and any(isinstance(modules.get(str(t)), nn.Linear) for t in self._asked()):
+            return find_blocks(self.network_, probe)
+        return []
 
     def _resolve_taps(self) -> list[Tap]:
         asked = self._asked()
@@ -287,6 +296,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 raise InputError(f"tap {item!r} asks for {stage!r}: a layer has {', '.join(STAGES)}")
             taps += self._resolve(item, name, stage)
         return list(dict.fromkeys(taps))
+
+    @property
+    def _kind(self) -> str:
+        return self.blocks_[0].kind if self.blocks_ else "conv"
 
     def _resolve(self, item: str | int, name: str, stage: str) -> list[Tap]:
         if name == "all":
@@ -302,11 +315,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             known = [b.name for b in self.blocks_]
             raise InputError(
                 f"there is no layer {name!r} in the network{suggest(name, known)}: "
-                f"its conv layers are {', '.join(known)}, or give indices 0 to {len(known) - 1}"
+                f"its {self._kind} layers are {', '.join(known)}, or give indices 0 to {len(known) - 1}"
             ) from None
         if not -len(self.blocks_) <= index < len(self.blocks_):
             raise InputError(
-                f"tap {item!r} is out of range: the network has {len(self.blocks_)} conv layers, "
+                f"tap {item!r} is out of range: the network has {len(self.blocks_)} {self._kind} layers, "
                 f"0 to {len(self.blocks_) - 1} (or -{len(self.blocks_)} to -1)"
             )
         return [self._exact_tap(item, self.blocks_[index], stage)]
@@ -346,17 +359,17 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
                 handles.append(module.register_forward_hook(hook))
             else:
-                wanted.setdefault((tap.block, tap.stage), []).append(i)
+                wanted.setdefault((self.blocks_[tap.block].call, tap.stage), []).append(i)
 
-        def see(index: int, stage: str, output: torch.Tensor) -> bool:
-            places = wanted.get((index, stage), ())
+        def see(call: int, stage: str, output: torch.Tensor) -> bool:
+            places = wanted.get((call, stage), ())
             if places:
                 kept = self._kept(output)
                 found.update(dict.fromkeys(places, kept))
             return len(found) == len(self.taps_)
 
         try:
-            watch(self.network_, x_NCHW, see)
+            watch(self.network_, x_NCHW, see, self._kind)
         finally:
             for handle in handles:
                 handle.remove()
@@ -375,6 +388,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _rows(self, images: NDArray[Any]) -> NDArray[Any]:
         """Features of at most ``batch_size`` images, always run as a full batch: same kernels, same digits."""
         n, size = len(images), max(self.batch_size, SMALLEST_BATCH)
+        if not any(isinstance(m, nn.modules.conv._ConvNd) for m in self.network_.modules()):
+            size = -(-size // WHOLE_BATCH) * WHOLE_BATCH
         if n < size:
             images = np.concatenate([images, np.repeat(images[-1:], size - n, axis=0)])
         with torch.inference_mode(), autocast(self.device_, self.precision_):

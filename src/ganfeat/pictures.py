@@ -42,6 +42,24 @@ def untile(sheet: NDArray[np.uint8], height: int, width: int, pad: int = 1) -> N
     )
 
 
+def in_pairs(above: NDArray[np.uint8], below: NDArray[np.uint8], columns: int = 8) -> NDArray[np.uint8]:
+    """Put images ``(n, h, w, c)`` in the order in which :func:`tile` shows rows of ``below`` under those of ``above``.
+
+    Where ``n`` is above ``columns`` and no multiple of it, the last images are left out.
+    """
+    n, columns = len(above), min(columns, len(above))
+    pairs = np.stack([above, below])[:, : n - n % columns]
+    rows = pairs.reshape(2, -1, columns, *above.shape[1:]).swapaxes(0, 1)
+    return np.ascontiguousarray(rows.reshape(-1, *above.shape[1:]))
+
+
+def out_of_pairs(images: NDArray[np.uint8], columns: int = 8) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Undo :func:`in_pairs`."""
+    columns = min(columns, len(images) // 2)
+    above, below = images.reshape(-1, 2, columns, *images.shape[1:]).swapaxes(0, 1)
+    return above.reshape(-1, *images.shape[1:]), below.reshape(-1, *images.shape[1:])
+
+
 def read_png(path: Path) -> NDArray[np.uint8]:
     """Read a picture written by :func:`write_png`, ``uint8 (H, W, 1 or 3)``."""
     from PIL import Image

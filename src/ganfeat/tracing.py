@@ -1,7 +1,8 @@
 """Find the conv blocks of any network by watching it run once.
 
 A *block* is a convolution together with the batch norm and the activation that consume its output, be
-they modules or functions (``F.leaky_relu``), wherever they stand in the source. Blocks are numbered in the order
+they modules or functions (``F.leaky_relu``), wherever they stand in the source. In a network without any convolution
+the blocks are its hidden layers: linear maps with a norm or an activation behind them. Blocks are numbered in the order
 in which they run. The same watch captures activations afterwards, so that nothing needs to be registered
 on, or changed in, somebody else's network.
 """
@@ -23,6 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ganfeat.errors import InputError
 
 STAGES = ("conv", "norm", "activation")
+"""Of a hidden layer, ``conv`` is its linear map."""
 
 CONVOLUTIONS = frozenset(
     {
@@ -34,6 +36,7 @@ CONVOLUTIONS = frozenset(
         torch.conv_transpose3d,
     }
 )
+LINEAR_MAPS = frozenset({F.linear})
 NORMS = frozenset(
     {
         F.batch_norm,
@@ -96,6 +99,21 @@ ACTIVATIONS = frozenset(
         torch.Tensor.clamp_min_,
     }
 )
+BOUNDS = frozenset(
+    {
+        F.tanh,
+        torch.tanh,
+        torch.tanh_,
+        torch.Tensor.tanh,
+        torch.Tensor.tanh_,
+        F.sigmoid,
+        torch.sigmoid,
+        torch.sigmoid_,
+        torch.Tensor.sigmoid,
+        torch.Tensor.sigmoid_,
+    }
+)
+"""Activations that, behind the last linear map of all, give a network's output its range."""
 PASSES = frozenset(
     {
         F.dropout,
@@ -114,7 +132,7 @@ PASSES = frozenset(
 
 @dataclass
 class Block:
-    """A conv block found in a network.
+    """A conv block found in a network, or a hidden layer of one without convolutions.
 
     Attributes
     ----------
@@ -122,14 +140,26 @@ class Block:
         Order of execution, from 0.
     name : str
         Dotted name of the module that holds the convolution, or ``conv<index>``; ``NAME#2`` when it runs for
-        the second time.
+        the second time. ``linear<call>`` for a linear map without a module.
     stages : dict
-        Stage (``conv``, ``norm``, ``activation``) to the shape ``(C, H, W)`` of its output for one image.
+        Stage (``conv``, ``norm``, ``activation``) to the shape ``(C, H, W)`` of its output for one image; ``(C,)`` of
+        a hidden layer, whose ``conv`` is the linear map. What is added to it in place, as z in a joint
+        discriminator, is in the later stages only.
+    kind : {"conv", "linear"}
+    call : int
+        Which convolution, or which linear map, of all that run it is. By default the index: only linear maps can be
+        no block.
     """
 
     index: int
     name: str
     stages: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kind: str = "conv"
+    call: int = -1
+
+    def __post_init__(self) -> None:
+        if self.call < 0:
+            self.call = self.index
 
     def resolve(self, stage: str) -> str:
         """The stage itself, or the last one before it that the block has."""
@@ -142,19 +172,23 @@ class _Enough(Exception):
 
 
 class Watch(TorchFunctionMode):
-    """Follow convolutions and what is done to their outputs while a network runs.
+    """Follow convolutions, or linear maps, and what is done to their outputs while a network runs.
 
     Parameters
     ----------
-    see : callable(block_index, stage, tensor)
+    see : callable(call, stage, tensor)
         Called with the output of every stage, at once: an in-place activation may overwrite it later.
         If it gives True, the run ends there.
+    kind : {"conv", "linear"}
+        What to follow.
     """
 
-    def __init__(self, see: Callable[[int, str, torch.Tensor], bool]) -> None:
+    def __init__(self, see: Callable[[int, str, torch.Tensor], bool], kind: str = "conv") -> None:
         super().__init__()
         self.see = see
-        self.convolutions = 0
+        self.followed = {"conv": CONVOLUTIONS, "linear": LINEAR_MAPS}[kind]
+        self.calls = 0
+        self.bounded: set[int] = set()
         self.known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def __torch_function__(
@@ -169,9 +203,9 @@ class Watch(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         if not isinstance(output, torch.Tensor):
             return output
-        if func in CONVOLUTIONS:
-            self._note(output, self.convolutions, "conv")
-            self.convolutions += 1
+        if func in self.followed:
+            self.calls += 1
+            self._note(output, self.calls - 1, "conv")
         elif before is not None:
             index, stage = before
             if func in PASSES:
@@ -179,6 +213,8 @@ class Watch(TorchFunctionMode):
             elif func in NORMS and stage == "conv":
                 self._note(output, index, "norm")
             elif func in ACTIVATIONS and stage in ("conv", "norm"):
+                if func in BOUNDS:
+                    self.bounded.add(index)
                 self._note(output, index, "activation")
         return output
 
@@ -188,13 +224,17 @@ class Watch(TorchFunctionMode):
             raise _Enough
 
 
-def watch(network: nn.Module, x_NCHW: torch.Tensor, see: Callable[[int, str, torch.Tensor], bool]) -> None:
+def watch(
+    network: nn.Module, x_NCHW: torch.Tensor, see: Callable[[int, str, torch.Tensor], bool], kind: str = "conv"
+) -> Watch:
     """Run a network under a :class:`Watch`, until ``see`` returns True or the network ends."""
+    watching = Watch(see, kind)
     try:
-        with Watch(see):
+        with watching:
             network(x_NCHW)
     except _Enough:
-        return
+        pass
+    return watching
 
 
 @contextmanager
@@ -221,37 +261,63 @@ def explained(x_NCHW: torch.Tensor) -> Iterator[None]:
 def trace(network: nn.Module, x_NCHW: torch.Tensor) -> list[Block]:
     """List a network's conv blocks, by running it once on ``x_NCHW`` (two images or more).
 
+    Where no convolution runs, list its hidden layers: linear maps whose output is normalised or activated. The last
+    linear map is none if no more than a sigmoid or tanh follows: that is the network's output.
+
     Raises
     ------
     InputError
-        If the network does not take the images, or has no convolution.
+        If the network does not take the images, or has neither.
     """
+    blocks = find_blocks(network, x_NCHW)
+    if not blocks:
+        raise InputError(
+            f"no convolution and no hidden layer was seen while {type(network).__name__} ran, so there is nothing to "
+            "tap: name modules with taps=['name', ...]"
+        )
+    return blocks
+
+
+def find_blocks(network: nn.Module, x_NCHW: torch.Tensor) -> list[Block]:
+    """As :func:`trace`, but the list may be empty."""
+    with explained(x_NCHW):
+        blocks, _ = _followed(network, x_NCHW, "conv", nn.modules.conv._ConvNd)
+        if blocks:
+            return blocks
+        maps, watched = _followed(network, x_NCHW, "linear", nn.Linear)
+    hidden = [b for b in maps if len(b.stages) > 1]
+    last = watched.calls - 1
+    if hidden and hidden[-1].call == last and last in watched.bounded and "norm" not in hidden[-1].stages:
+        del hidden[-1]
+    for index, block in enumerate(hidden):
+        block.index = index
+    return hidden
+
+
+def _followed(
+    network: nn.Module, x_NCHW: torch.Tensor, kind: str, modules: type[nn.Module]
+) -> tuple[list[Block], Watch]:
+    """Every convolution or linear map that runs, in order, as a block."""
     names: list[str] = []
     handles = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
+        if isinstance(module, modules):
             handles.append(module.register_forward_pre_hook(lambda _m, _a, name=name: names.append(name)))
     blocks: dict[int, Block] = {}
     runs: Counter[str] = Counter()
 
-    def see(index: int, stage: str, output: torch.Tensor) -> bool:
+    def see(call: int, stage: str, output: torch.Tensor) -> bool:
         if stage == "conv":
-            name = (names.pop() or "conv") if names else f"conv{index}"
+            name = (names.pop() or kind) if names else f"{kind}{call}"
             names.clear()
             runs[name] += 1
-            blocks[index] = Block(index, name if runs[name] == 1 else f"{name}#{runs[name]}")
-        blocks[index].stages.setdefault(stage, tuple(output.shape[1:]))
+            blocks[call] = Block(call, name if runs[name] == 1 else f"{name}#{runs[name]}", kind=kind, call=call)
+        blocks[call].stages.setdefault(stage, tuple(output.shape[1:]))
         return False
 
     try:
-        with explained(x_NCHW):
-            watch(network, x_NCHW, see)
+        watched = watch(network, x_NCHW, see, kind)
     finally:
         for handle in handles:
             handle.remove()
-    if not blocks:
-        raise InputError(
-            f"no convolution was seen while {type(network).__name__} ran, so there is nothing to tap: name modules "
-            "with taps=['name', ...]"
-        )
-    return [blocks[i] for i in sorted(blocks)]
+    return [blocks[call] for call in sorted(blocks)], watched

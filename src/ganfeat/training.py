@@ -8,11 +8,12 @@ started again, with the weights of one that was never killed, bit for bit.
 from __future__ import annotations
 
 import copy
+import functools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -69,6 +70,8 @@ class LoopSettings:
         Time between two checkpoints, in seconds.
     sheets : int
         Sample sheets over the whole run.
+    evaluations : int
+        Records over the whole run that say what the :class:`Monitor` measures, where there is one; 0 for none.
     """
 
     max_iter: int = 25
@@ -83,17 +86,29 @@ class LoopSettings:
     log_every: int = 10
     checkpoint_seconds: float = 60.0
     sheets: int = 20
+    evaluations: int = 10
 
     def __post_init__(self) -> None:
         for name, least in {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}.items():
             require(name, getattr(self, name), int, least=least)
         require("decay_iter", self.decay_iter, int, least=0)
+        require("evaluations", self.evaluations, int, least=0)
         require("learning_rate", self.learning_rate, float, above=0)
         require("beta1", self.betas[0], float, least=0, below=1)
         require("beta2", self.betas[1], float, least=0, below=1)
         require("ema", self.ema, float, least=0, below=1)
         require("weight_decay", self.weight_decay, float, least=0)
         require("checkpoint_every (checkpoint_seconds)", self.checkpoint_seconds, float, least=0)
+
+
+class Monitor(Protocol):
+    """Whoever looks at a copy of the objective now and then, and must not change anything by it."""
+
+    def measure(self, model: Objective, step: int) -> Mapping[str, float]:
+        """Numbers for the record of a step; they depend on nothing but the model and the step."""
+
+    def sheet(self, model: Objective) -> NDArray[np.uint8]:
+        """A picture ``uint8 (H, W, 1 or 3)`` of what the model makes of images, always the same ones."""
 
 
 class Batches:
@@ -106,21 +121,32 @@ class Batches:
         memory is needed; otherwise every batch is read from the array.
     batch_size, seed : int
     device : torch.device
+    rows : ndarray of int ``(m,)``, optional
+        The images to draw from; by default all.
     """
 
-    def __init__(self, images: NDArray[Any], batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: NDArray[Any],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
         self.images, self.seed, self.device = images, seed, device
-        self.size = min(batch_size, len(images))
-        self.per_epoch = len(images) // self.size
+        self.rows = np.arange(len(images)) if rows is None else rows
+        self.size = min(batch_size, len(self.rows))
+        self.per_epoch = len(self.rows) // self.size
         self.resident: torch.Tensor | None = None
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
             self.resident = torch.from_numpy(np.array(images)).to(device)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The permutation of an epoch."""
+        """The images of an epoch, permuted."""
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.images)))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+            self._order = (epoch, self.rows[order])
         return self._order[1]
 
     def at(self, step: int) -> torch.Tensor:
@@ -134,10 +160,15 @@ class Batches:
             x_NHWC = self.resident[torch.from_numpy(indices).to(self.device)]
         else:
             x_NHWC = torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
-        x_NCHW = x_NHWC.permute(0, 3, 1, 2)  # channels-last in memory, as the networks want it
-        if x_NCHW.dtype == torch.uint8:
-            return x_NCHW.float().div_(127.5).sub_(1)
-        return x_NCHW
+        return to_networks(x_NHWC)
+
+
+def to_networks(x_NHWC: torch.Tensor) -> torch.Tensor:
+    """Images ``uint8``, or ``float32`` in [-1, 1], as networks take them: ``float32 (N, C, H, W)`` in [-1, 1]."""
+    x_NCHW = x_NHWC.permute(0, 3, 1, 2)  # channels-last in memory, as the networks want it
+    if x_NCHW.dtype == torch.uint8:
+        return x_NCHW.float().div_(127.5).sub_(1)
+    return x_NCHW
 
 
 class Trainer:
@@ -151,6 +182,10 @@ class Trainer:
         As :class:`Batches` takes them.
     settings : LoopSettings
     device : torch.device
+    rows : ndarray of int ``(m,)``, optional
+        The images to learn from; by default all.
+    monitor : Monitor, optional
+        Called at ``settings.evaluations`` records and for ``settings.sheets`` sheets, on a copy of the objective.
 
     Attributes
     ----------
@@ -161,13 +196,21 @@ class Trainer:
     """
 
     def __init__(
-        self, objective: Objective, images: NDArray[Any], settings: LoopSettings, device: torch.device
+        self,
+        objective: Objective,
+        images: NDArray[Any],
+        settings: LoopSettings,
+        device: torch.device,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
-        if len(images) < 2:
-            raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
+        n = len(images if rows is None else rows)
+        if n < 2:
+            raise InputError(f"n_samples={n}: a GAN needs at least 2 images to learn from")
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.settings, self.device = settings, device
-        self.batches = Batches(images, settings.batch_size, settings.seed, device)
+        self.settings, self.device, self.monitor = settings, device, monitor
+        self.batches = Batches(images, settings.batch_size, settings.seed, device, rows)
         self.players = objective.players()
         self.optimisers = {player.name: self._optimiser(player) for player in self.players}
         self.average = copy.deepcopy(objective.sampler()).requires_grad_(False) if settings.ema else None
@@ -281,7 +324,8 @@ class Trainer:
         dict
             ``step``, ``total_steps``, ``epoch``, ``seconds`` (of this process), ``images_per_second``, and the means
             since the last record of ``loss/<player>``, ``logit/real``, ``logit/generated``, with
-            ``gradient/<player>`` (norm at this step).
+            ``gradient/<player>`` (norm at this step). Some records, the last among them, have what the monitor
+            measured at this step, too.
 
         Raises
         ------
@@ -310,7 +354,7 @@ class Trainer:
             if self.step % self.settings.log_every == 0 or finished:
                 now = time.perf_counter()
                 record = self._record(now - start, now - logged, folder)
-                logged = now
+                logged = time.perf_counter()
                 if folder is not None:
                     history.append(folder.history, record)
                     if board is not None:
@@ -329,6 +373,8 @@ class Trainer:
         speed = self._summed * self.batches.size / max(since, 1e-9)
         self._sums, self._summed = {}, 0
         self._guard({**means, **norms}, folder)
+        measured = self._measure() if self._evaluation_is_due() else {}
+        self._guard(measured, folder)
         return {
             "step": self.step,
             "total_steps": self.total_steps,
@@ -337,7 +383,25 @@ class Trainer:
             "images_per_second": round(speed, 1),
             **means,
             **norms,
+            **measured,
         }
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether one of the moments at equal distances, the last at the end, came since the record before."""
+        if self.monitor is None or not self.settings.evaluations:
+            return False
+        before = (self.step - 1) // self.settings.log_every * self.settings.log_every
+        return any(before < moment <= self.step for moment in self._moments(self.settings.evaluations))
+
+    def _measure(self) -> dict[str, float]:
+        assert self.monitor is not None
+        with repeatable(self.device):
+            return dict(self.monitor.measure(self._copy_for_use(), self.step))
+
+    def _moments(self, count: int) -> set[int]:
+        """So many steps at equal distances over the run, the last of them its end."""
+        count = min(count, self.total_steps)
+        return {round(self.total_steps * i / count) for i in range(1, count + 1)}
 
     def _guard(self, values: dict[str, float], folder: RunFolder | None) -> None:
         wrong = [name for name, value in values.items() if not np.isfinite(value)]
@@ -372,19 +436,21 @@ class Trainer:
 
     def _sheet_is_due(self) -> bool:
         """At equal distances over the run, always at its end; the first is drawn before any training."""
-        sheets = min(self.settings.sheets, self.total_steps)
-        return any(self.step == round(self.total_steps * i / sheets) for i in range(1, sheets + 1))
+        return self.settings.sheets > 0 and self.step in self._moments(self.settings.sheets)
 
     def _write_sheet(self, folder: RunFolder, board: _Board | None) -> None:
         if not self.settings.sheets:
             return
-        sheet = tile(self.sheet())
         folder.samples.mkdir(exist_ok=True)
-        target = folder.samples / f"step-{self.step:08d}.png"
-        with replacing(target) as temporary:
-            write_png(temporary, sheet)
-        if board is not None:
-            board.add_sheet(sheet, self.step)
+        sheets = {"samples": ("", tile(self.sheet()))}
+        if self.monitor is not None:
+            with repeatable(self.device):
+                sheets["reconstructions"] = ("reconstruction-", self.monitor.sheet(self._copy_for_use()))
+        for name, (prefix, sheet) in sheets.items():
+            with replacing(folder.samples / f"{prefix}step-{self.step:08d}.png") as temporary:
+                write_png(temporary, sheet)
+            if board is not None:
+                board.add_sheet(name, sheet, self.step)
 
     # ------------------------------------------------------------------ state
 
@@ -400,8 +466,15 @@ class Trainer:
             kept = self._trained = (self.step, batches, self._make_trained(batches))
         return kept[2]
 
-    def _make_trained(self, recalibration_batches: int) -> Tensors:
+    def _copy_for_use(self) -> Objective:
+        """The objective with the weights that :meth:`save` would write at this step, in evaluation mode."""
+        finished = self.step >= self.total_steps
         model = copy.deepcopy(self.objective)
+        model.load_state_dict(self.trained(RECALIBRATION_BATCHES if finished else RECALIBRATION_BATCHES_AT_CHECKPOINTS))
+        return model.eval().requires_grad_(False)
+
+    def _make_trained(self, recalibration_batches: int) -> Tensors:
+        model = copy.deepcopy(self.objective).eval()
         if self.average is not None:
             model.sampler().load_state_dict(self.average.state_dict())
         batches = min(recalibration_batches, self.batches.per_epoch)
@@ -415,8 +488,10 @@ class Trainer:
                     (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),
                 )
             if batch_norms(model.sampler()):
-                latents = range(max(batches, RECALIBRATION_BATCHES_AT_CHECKPOINTS))
-                recalibrate(model.sampler(), (model.draw_latents(size, generator) for _ in latents))
+                per_epoch = self.batches.per_epoch
+                starts = (size * (k % per_epoch) for k in range(max(batches, RECALIBRATION_BATCHES_AT_CHECKPOINTS)))
+                takes = (functools.partial(self.batches.take, order[start : start + size]) for start in starts)
+                recalibrate(model.sampler(), (model.inputs_of_sampler(size, generator, take) for take in takes))
         return dict(model.state_dict())
 
     def save(self, folder: RunFolder, *, final: bool = True) -> None:
@@ -516,8 +591,8 @@ class _Board:
             if name not in ("step", "total_steps", "seconds"):
                 self.writer.add_scalar(name, value, record["step"])
 
-    def add_sheet(self, sheet: NDArray[np.uint8], step: int) -> None:
-        self.writer.add_image("samples", sheet, step, dataformats="HWC")
+    def add_sheet(self, name: str, sheet: NDArray[np.uint8], step: int) -> None:
+        self.writer.add_image(name, sheet, step, dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN, load_images
+from ganfeat import DCGAN, LatentRegressor, load_images
 from ganfeat.cli import main
 from ganfeat.probes.draws import hold_out
 
@@ -67,6 +67,20 @@ def test_json_and_files(run, tmp_path, capsys, monkeypatch):
     assert (result["images"]["learned from"], result["images"]["held out"]) == (160, 40)
     for row in result["rows"]:
         assert all(len(point["accuracies"]) == 3 for point in row["accuracy"].values())
+
+
+def test_the_encoder_and_the_discriminator_of_a_run(tmp_path, capsys):
+    """Under one probe; the next command names the network that the best layer is of."""
+    path = tmp_path / "both"
+    settings = {"width": 4, "n_components": 4, "max_iter": 1, "batch_size": 50}
+    LatentRegressor(**settings, architecture="mlp", random_state=0).fit(DIGITS, run=path)
+    assert call(path, "digits", "--labels-per-class", "2", "--draws", "2", "--limit", "100") == 0
+    printed = capsys.readouterr().out
+    assert "both E, output" in printed and "both D, layer 0" in printed
+    last = printed.rstrip().splitlines()[-1]
+    assert re.search(r"--network (encoder --taps (output|0|1|all)|discriminator --taps (0|1|all))$", last)
+    arguments = last.removeprefix("Next: ganfeat ").replace("features.npy", str(tmp_path / "f.npy")).split()
+    assert main([*arguments, "--quiet", "--limit", "60"]) == 0
 
 
 def test_a_number_of_labels_is_lowered_to_what_there_is(run, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN, load, load_images
+from ganfeat import DCGAN, BiGAN, load, load_images
 from ganfeat.cli import main
 
 BESIDE = ["f.json", "f.labels.npy", "f.npy", "f.pixels.npy", "f.random_init.npy"]
@@ -85,6 +85,73 @@ def test_taps_and_pools(run, tmp_path, options, taps, width):
     assert np.load(tmp_path / "f.npy").shape == (60, width)
     assert np.load(tmp_path / "f.random_init.npy").shape == (60, width)
     assert json.loads((tmp_path / "f.json").read_text())["taps"] == taps
+
+
+@pytest.fixture(scope="module", params=["conv", "mlp"])
+def bigan(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "bigan"
+    settings = {"width": 4, "n_components": 5, "max_iter": 1, "batch_size": 32, "learning_rate": 0.01}
+    BiGAN(architecture=request.param, **settings, random_state=0).fit(load_images("digits", limit=120), run=path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "network", "taps"),
+    [
+        ([], "encoder", "output"),
+        (["--taps", "trunk"], "encoder", "trunk"),
+        (["--taps", "all", "--pool", "2", "--pooling", "avg"], "encoder", "all"),
+        (["--taps", "output", "--taps=-1"], "encoder", ["output", -1]),
+        (["--network", "discriminator"], "discriminator", "all"),
+        (["--network", "discriminator", "--taps", "trunk"], "discriminator", "trunk"),
+        (["--network", "discriminator", "--taps", "output"], "discriminator", "output"),
+        (["--network", "discriminator", "--taps", "1", "--at", "conv"], "discriminator", 1),
+        (["--network", "encoder", "--mirror"], "encoder", "output"),
+        (["--network", "discriminator", "--bn", "recalibrate", "--recalibrate-on", "digits"], "discriminator", "all"),
+        (["--bn", "recalibrate", "--recalibrate-on", "digits", "--seed", "3"], "encoder", "output"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else None,
+)
+def test_both_networks_of_a_run_with_an_encoder(bigan, tmp_path, options, network, taps):
+    """As the library gives them, beside the same layers of the untrained twin; the card says whose they are."""
+    assert call(bigan, "digits", "-o", tmp_path / "f.npy", "-q", *options) == 0
+    images, model = load_images("digits", limit=60), load(bigan)
+    twin = model.random_init(load_images("digits"), random_state=3) if "--seed" in options else model.random_init()
+    wanted = {"taps": taps, "mirror": "--mirror" in options}
+    wanted |= {"pool": 2, "pooling": "avg"} if "--pool" in options else {}
+    wanted |= {"at": "conv"} if "--at" in options else {}
+    wanted |= {"bn": "recalibrate"} if "--bn" in options else {}
+    for file, owner in (("f.npy", model), ("f.random_init.npy", twin)):
+        extractor = owner.extractor(network, **wanted)
+        if "--bn" in options:
+            extractor.fit(load_images("digits"))
+        assert np.array_equal(np.load(tmp_path / file), extractor.transform(images)), file
+    card = json.loads((tmp_path / "f.json").read_text())
+    assert card["tapped network"] == network and f"bigan {network}, " in card["network"]
+    assert card["method"] == "bigan" and card["taps"] == [tap.name for tap in extractor.taps_]
+    assert not np.allclose(np.load(tmp_path / "f.npy"), np.load(tmp_path / "f.random_init.npy"), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--network", "generator"], "encoder and discriminator"),
+        (["--taps", "2"], "0 to 1"),
+        (["--taps", "trnk"], "no layer 'trnk'"),
+        (["--network", "discriminator", "--taps", "output:conv"], "output"),
+    ],
+)
+def test_what_an_encoders_run_does_not_have(bigan, tmp_path, capsys, options, message):
+    assert call(bigan, "digits", "-o", tmp_path / "f.npy", "-q", *options) == 2
+    assert message in capsys.readouterr().err
+    assert names(tmp_path) == []
+
+
+def test_an_encoder_of_a_run_without_one(run, tmp_path, capsys):
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", "--network", "encoder") == 2
+    assert "discriminator" in capsys.readouterr().err
+    assert call(run, "digits", "-o", tmp_path / "f.npy", "-q", "--network", "discriminator") == 0
+    assert json.loads((tmp_path / "f.json").read_text())["tapped network"] == "discriminator"
 
 
 def test_options_that_must_not_change_the_features(run, tmp_path):

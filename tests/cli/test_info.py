@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN
+from ganfeat import DCGAN, AutoEncoder, BiGAN
 from ganfeat.cli import main
+from ganfeat.cli.info import tap_of
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,30 @@ def test_json_has_the_settings_the_layers_and_the_counts(gan, capsys):
     for tap, layer in taps.items():  # every tap that is listed can be taken, and has the width that is said
         assert model.extractor(taps=[tap]).n_features_out_ == layer["features"]
         assert model.extractor(taps=[f"{layer['name']}:{layer['stage']}"]).n_features_out_ == layer["features"]
+
+
+@pytest.mark.parametrize("architecture", ["conv", "mlp"])
+@pytest.mark.parametrize("kind", [BiGAN, AutoEncoder])
+def test_both_networks_of_a_run_with_an_encoder(kind, architecture, tmp_path, capsys):
+    """Every tap that is listed can be taken as it is listed, has the width that is said, and is of its network."""
+    images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
+    model = kind(architecture=architecture, width=4, n_components=5, max_iter=1, batch_size=16, random_state=0)
+    model.fit(images, run=tmp_path / "run")
+    networks = ["encoder", "discriminator"] if kind is BiGAN else ["encoder"]
+    assert info(tmp_path / "run", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result["parameters"]) == [
+        name for name in ("encoder", "generator", "discriminator") if name in (*networks, "generator")
+    ]
+    assert [*dict.fromkeys(layer["network"] for layer in result["layers"])] == networks
+    for layer in result["layers"]:
+        assert model.extractor(layer["network"], taps=[tap_of(layer)]).n_features_out_ == layer["features"]
+    names = [layer["name"] for layer in result["layers"] if layer["network"] == "encoder"]
+    assert names[-2:] == ["trunk", "output"] and len(names) == 7
+    assert info(tmp_path / "run") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert kind.method in printed and architecture in printed and "output, which is E(x)" in printed
+    assert ("--network discriminator" in printed) == (kind is BiGAN)
 
 
 def test_quiet_is_silent(gan, capsys):

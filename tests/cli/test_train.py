@@ -15,8 +15,8 @@ from PIL import Image
 import ganfeat
 from ganfeat.checkpoint import RunFolder
 from ganfeat.cli import main
-from ganfeat.cli.train import SETTINGS, speed, train
-from ganfeat.estimators import DCGAN
+from ganfeat.cli.train import SETTINGS, progress_note, speed, train
+from ganfeat.estimators import DCGAN, METHODS
 from ganfeat.training import LoopSettings
 
 TINY = ["--width", "4", "--n-components", "5", "--batch-size", "8", "--no-tensorboard"]
@@ -114,6 +114,82 @@ def test_unreadable_files_are_counted_and_named(photos, out, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "1 files skipped" in printed or "1 file skipped" in printed
     assert "broken.png" in printed
+
+
+# ---------------------------------------------------------------------- other methods
+
+ENCODERS = [name for name in METHODS if name != "dcgan"]
+
+
+@pytest.mark.parametrize("method", ENCODERS)
+def test_every_method_trains_what_the_library_trains(photos, out, capsys, method):
+    options = ["--method", method, "--architecture", "mlp", "--norm-epsilon", "1e-4", "--decay-iter", "1"]
+    assert call(photos, "--out", out, *SMALL, *options) == 0
+    printed = capsys.readouterr()
+    assert f"ganfeat reconstruct {out} {photos} --out sheet.png" in " ".join(printed.out.split())
+    assert printed.out.rstrip().splitlines()[-1] == f"Next: ganfeat extract {out} {photos} --out features.npy"
+    assert "error of G(E(x)), training images" in printed.out and "(E's)" in printed.out
+    images = ganfeat.load_images(photos)
+    model = METHODS[method](
+        architecture="mlp", norm_epsilon=1e-4, decay_iter=1, width=4, n_components=5, max_iter=2, batch_size=8,
+        random_state=0,
+    ).fit(images)  # fmt: skip
+    assert ganfeat.load(out).transform(images).tobytes() == model.transform(images).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "kept"),
+    [
+        ("bigan", ["--update-order", "alternating", "--prior", "normal"], {"update_order": "alternating"}),
+        ("ali", ["--generator-size", "4"], {"generator_size": 4, "prior": "normal"}),
+        ("latent-regressor", ["--joint", "0.25"], {"joint": 0.25, "prior": "uniform"}),
+        ("autoencoder", ["--loss", "l1", "--noise", "0.1"], {"loss": "l1", "noise": 0.1}),
+    ],
+)
+def test_settings_of_a_method_reach_it(photos, out, tmp_path, method, options, kept):
+    """From the line, and from a file."""
+    assert call(photos, "--out", out, *SMALL, "--method", method, *options, "--quiet") == 0
+    estimator = RunFolder(out).config()["estimator"]
+    assert {**estimator, **kept} == estimator
+    config = tmp_path / "settings.yaml"
+    pairs = zip(options[::2], options[1::2], strict=True)
+    config.write_text("".join(f"{name[2:]}: {value}\n" for name, value in pairs) + f"method: {method}\n")
+    assert call(photos, "--out", tmp_path / "other", *SMALL, "--config", config, "--quiet") == 0
+    assert RunFolder(tmp_path / "other").config()["estimator"] == estimator
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("dcgan", ["--joint", "0.25"], "'dcgan' has no setting 'joint': latent-regressor has it"),
+        ("dcgan", ["--architecture", "mlp"], "bigan, ali, latent-regressor and autoencoder have it"),
+        ("autoencoder", ["--update-order", "alternating"], "bigan, ali and latent-regressor have it"),
+        ("bigan", ["--convs-per-scale", "2"], "dcgan has it"),
+        ("bigan", ["--noise", "0.1"], "autoencoder has it"),
+        ("bigan", ["--architecture", "resnet"], "choose one of"),
+        ("ali", ["--update-order", "random"], "simultaneous, alternating"),
+        ("ali", ["--generator-size", "99"], "generator_size=99"),
+        ("latent-regressor", ["--joint", "-1"], "joint"),
+        ("autoencoder", ["--loss", "l3"], "l1, l2"),
+        ("autoencoder", ["--noise", "-1"], "noise"),
+        ("autoencoder", ["--decay-iter", "-1"], "decay_iter"),
+    ],
+)
+def test_what_a_method_does_not_take_is_refused(photos, out, capsys, method, options, message):
+    check_refused(capsys, out, message, photos, "--out", out, *SMALL, "--method", method, *options)
+
+
+def test_the_progress_shows_what_a_method_has():
+    speed = {"images_per_second": 1234.5}
+    game = {"logit/real": 0.25, "logit/generated": -1.0, "loss/discriminator": 1.2}
+    for record, note in (
+        ({}, "1,234 images/s"),
+        ({**game, "loss/generator": 0.7}, "1,234 images/s, D real +0.2, generated -1.0"),
+        ({**game, "loss/generator_encoder": 1.7}, "1,234 images/s, D real +0.2, generated -1.0"),
+        ({**game, "loss/encoder": 0.693147}, "1,234 images/s, D real +0.2, generated -1.0, E's loss 0.693"),
+        ({"loss/autoencoder": 25.444}, "1,234 images/s, loss 25.4"),
+    ):
+        assert progress_note({**speed, **record}) == note
 
 
 # ---------------------------------------------------------------------- going on
@@ -360,28 +436,54 @@ def _stated_defaults():
                 yield name, stated.group(1)
 
 
+def _in_words(value):
+    if isinstance(value, tuple) and not value:
+        return "none"
+    return value
+
+
 def test_the_defaults_in_the_help_are_those_of_the_library():
+    """``[default: uniform; ali: normal]``: of all methods but those that are named."""
     loop = inspect.signature(LoopSettings).parameters
-    truth = {
-        **{name: p.default for name, p in inspect.signature(DCGAN).parameters.items()},
+    others = {
         "log_every": loop["log_every"].default,
         "sheets": loop["sheets"].default,
         "checkpoint_every": loop["checkpoint_seconds"].default,
         "seed": 0,
         "method": "dcgan",
-        "max_iter": loop["max_iter"].default,  # DCGAN's None: those, or more for small sets
     }
     stated = dict(_stated_defaults())
-    checked = set(stated) & set(truth)
-    accepted = {name for name in SETTINGS if name in inspect.signature(DCGAN).parameters}
-    assert accepted <= checked, "every setting of the model says its default"
-    for name in checked:
-        if isinstance(truth[name], tuple):
-            assert (stated[name], truth[name]) == ("none", ())
-        elif isinstance(truth[name], int | float):
-            assert float(stated[name].split(",")[0]) == truth[name], name
-        else:
-            assert yaml.safe_load(stated[name]) == truth[name], name
+    for name, value in others.items():
+        assert yaml.safe_load(stated[name]) == value, name
+    for method, model in METHODS.items():
+        parameters = inspect.signature(model).parameters
+        for name in SETTINGS:
+            if name not in parameters or name in ("device", "precision"):
+                continue
+            usual, *special = stated[name].split("; ")
+            said = dict(part.split(": ") for part in special).get(method, usual)
+            truth = parameters[name].default
+            if truth is None:  # what the networks or the loop make of it
+                truth = {"max_iter": loop["max_iter"].default, "width": 64, "generator_size": "--size"}[name]
+            truth = _in_words(truth)
+            said = float(said.split(",")[0]) if isinstance(truth, int | float) else said
+            assert said == truth, (method, name)
+    layer = METHODS["bigan"](architecture="mlp")._objective((8, 8, 1)).encoder.trunk[1].linear
+    assert stated["width"] == f"64; mlp: {layer.out_features}"
+
+
+def test_the_help_says_which_methods_an_option_is_for():
+    """``Only for A, B.`` or ``Not for A.``, or all methods have it."""
+    having = {
+        name: {m for m, model in METHODS.items() if name in inspect.signature(model).parameters} for name in SETTINGS
+    }
+    for name, hint in get_type_hints(train, include_extras=True).items():
+        text = "".join(part.help or "" for part in getattr(hint, "__metadata__", ()) if isinstance(part, Parameter))
+        for words, those in (("Only for", lambda n: having[n]), ("Not for", lambda n: set(METHODS) - having[n])):
+            for listed in re.findall(rf"{words} ([a-z, -]+)\.", text):
+                assert set(listed.split(", ")) == those(name), name
+        if name in having and having[name] and having[name] != set(METHODS):
+            assert "Only for" in text or "Not for" in text, name
 
 
 def test_every_setting_of_a_file_is_an_option_of_the_line():

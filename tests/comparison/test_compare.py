@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN, few_label_curve, load_images
+from ganfeat import DCGAN, BiGAN, few_label_curve, load_images
 from ganfeat.comparison import compare_networks
 from ganfeat.probes import FewLabels, label_free
 from ganfeat.probes.baselines import principal_components
@@ -114,6 +114,32 @@ def test_networks_of_other_sizes_have_baselines_of_their_own(runs):
     rows = by_name(result)
     assert rows["raw pixels (8 x 8 x 1)"]["features"] == 64 and rows["raw pixels (16 x 16 x 1)"]["features"] == 256
     assert rows["large, layer 0"]["label_free"]["network_agreement"] > 0.1
+
+
+def test_a_run_with_an_encoder_is_two_networks(runs, tmp_path):
+    """Their rows are what the library gives, and stand beside those of the other networks' same layers."""
+    from ganfeat import load
+
+    settings = {"width": 4, "n_components": 4, "max_iter": 1, "batch_size": 60}
+    BiGAN(**settings, random_state=0).fit(DIGITS, run=tmp_path / "bigan")
+    protocol = FewLabels((2,), draws=2)
+    result = compare_networks([tmp_path / "bigan", runs / "all"], DIGITS, protocol, silent)
+    rows = by_name(result)
+    learn, held_out = hold_out(DIGITS.labels, 0.2, 0)
+    layers = ("output", "layer 0", "layer 1 (trunk)", "all layers")
+    assert {f"bigan E{twin}, {layer}" for layer in layers for twin in ("", " untrained")} <= set(rows)
+    assert {f"bigan D{twin}, layer {i}" for i in (0, 1) for twin in ("", " untrained")} <= set(rows)
+    model = load(tmp_path / "bigan")
+    for name, features in (
+        ("bigan E, output", model.transform(DIGITS)),
+        ("bigan E untrained, output", model.random_init().transform(DIGITS)),
+        ("bigan D, layer 1", model.extractor("discriminator", taps=[1]).transform(DIGITS)),
+    ):
+        parts = features[learn], DIGITS.labels[learn], features[held_out], DIGITS.labels[held_out]
+        assert rows[name]["accuracy"] == few_label_curve(*parts, protocol), name
+    assert rows["bigan E, output"]["label_free"]["network_agreement"] is None  # no other network has one
+    assert 0 < rows["bigan D, layer 1"]["label_free"]["network_agreement"] < 1
+    assert set(rows["bigan E, output"]["over_untrained"]) == {"2"}
 
 
 def test_without_a_twin_there_is_no_margin(runs, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN, FeatureExtractor, InputError, load_images
+from ganfeat import ALI, DCGAN, AutoEncoder, FeatureExtractor, InputError, load_images
 from ganfeat.comparison.networks import extract, layer_columns, open_networks
 
 DIGITS = load_images("digits", size=16, limit=40)
@@ -32,6 +32,35 @@ def test_a_layers_columns_are_what_its_own_extractor_gives(run, at):
             alone = model.extractor(taps=taps, at=at, pool=2).transform(DIGITS)
             np.testing.assert_array_equal(union[:, columns], alone)
     assert network.card()["features"] == union.shape[1] and network.card()["seed"] == 3
+
+
+@pytest.mark.parametrize("architecture", ["conv", "mlp"])
+@pytest.mark.parametrize("at", ["conv", "activation"])
+def test_the_networks_of_a_run_with_an_encoder(architecture, at, tmp_path):
+    """E with its output, and D; each column is what its own extractor gives, of the untrained twin too."""
+    settings = {"width": 4, "n_components": 3, "max_iter": 1, "batch_size": 20, "learning_rate": 0.01}
+    ALI(architecture=architecture, **settings, random_state=3).fit(DIGITS, run=tmp_path / "ali")
+    found = open_networks([tmp_path / "ali"], "cpu", {**SETTINGS, "at": at, "pool": 2}, [])
+    assert [(network.name, network.tapped) for network in found] == [
+        ("ali E", "encoder"),
+        ("ali D", "discriminator"),
+    ]
+    for network, taps in zip(found, (["output", "0", "1", "all"], ["0", "1", "all"]), strict=True):
+        assert list(network.columns) == taps
+        assert network.card()["tapped"] == network.tapped
+        assert f"ali {network.tapped}, {architecture}, width 4" in network.card()["network"]
+        for extractor, model in ((network.extractor, network.gan), (network.twin, network.gan.random_init())):
+            union = extract(extractor, DIGITS.images, tmp_path, silent)
+            for tap, columns in network.columns.items():
+                alone = model.extractor(network.tapped, taps=int(tap) if tap.isdecimal() else tap, at=at, pool=2)
+                np.testing.assert_array_equal(union[:, columns], alone.transform(DIGITS))
+
+
+def test_an_autoencoder_has_one_network(tmp_path):
+    AutoEncoder(width=4, n_components=3, max_iter=1, batch_size=20, random_state=3).fit(DIGITS, run=tmp_path / "ae")
+    (network,) = open_networks([tmp_path / "ae"], "cpu", SETTINGS, [])
+    assert network.name == "ae E" and network.columns["output"] == slice(0, 3)
+    assert network.columns["all"].start == 3  # all layers: without the output
 
 
 def test_a_single_layer_is_not_repeated_as_all_of_them():

@@ -123,3 +123,40 @@ def test_the_seed_alone_decides_the_initial_weights_and_torchs_global_generator_
     first, same, other = (torch.cat([p.flatten() for p in network.parameters()]) for network in networks)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+class TestJoin:
+    """z by a linear map of its own, at every position, is a 1 x 1 convolution of z laid out as maps.
+
+    And that is one convolution of maps and z together, whose kernel is 0 for z but in its centre.
+    """
+
+    @pytest.mark.parametrize("norm", [True, False])
+    @pytest.mark.parametrize(("stride", "kernel_size", "size"), [(2, 5, (8, 8)), (2, 3, (7, 5)), (1, 3, (4, 6))])
+    def test_a_join_is_a_concatenation(self, norm, stride, kernel_size, size):
+        generator = torch.Generator().manual_seed(0)
+        block = ConvBlock(3, 6, kernel_size, norm, stride, joined=4).double()
+        x_NCHW = torch.randn(5, 3, *size, dtype=torch.float64, generator=generator).requires_grad_()
+        z_ND = torch.randn(5, 4, dtype=torch.float64, generator=generator)
+        kernel = torch.zeros(6, 4, kernel_size, kernel_size, dtype=torch.float64)
+        kernel[:, :, kernel_size // 2, kernel_size // 2] = block.join.weight
+        z_NDHW = z_ND[:, :, None, None].expand(-1, -1, *size)
+        joined_NCHW = nn.functional.conv2d(
+            torch.cat([x_NCHW, z_NDHW], 1), torch.cat([block.conv.weight, kernel], 1), None, stride, kernel_size // 2
+        )
+        if norm:
+            mean, variance = (f(joined_NCHW, (0, 2, 3)) for f in (torch.mean, lambda x, d: x.var(d, unbiased=False)))
+            scale = (variance + block.norm.eps).rsqrt()
+            joined_NCHW = (joined_NCHW - mean[:, None, None]) * scale[:, None, None]
+        expected = torch.where(joined_NCHW > 0, joined_NCHW, 0.2 * joined_NCHW)
+        found = block(x_NCHW, z_ND)
+        assert torch.allclose(found, expected, rtol=0, atol=1e-11)
+        wanted = [x_NCHW, block.conv.weight, block.join.weight]
+        gradient = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
+        pairs = zip(
+            torch.autograd.grad(found, wanted, gradient), torch.autograd.grad(expected, wanted, gradient), strict=True
+        )
+        assert all(torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in pairs)
+
+    def test_without_z_to_join_there_is_no_map(self):
+        assert ConvBlock(3, 6, 3, norm=True).join is None

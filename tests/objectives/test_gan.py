@@ -91,11 +91,11 @@ def test_real_and_generated_images_pass_the_discriminator_as_separate_batches():
     loss, metrics = gan.players()[0].loss(draw)
 
     generated = other.generator(draw.z_ND).detach()
-    real_N, generated_N = (other.discriminator(x).float() for x in (draw.real_NCHW, generated))
+    real_N, generated_N = (other.discriminator(x) for x in (draw.real_NCHW, generated))
     torch.testing.assert_close(loss, discriminator_loss(real_N, generated_N))
     torch.testing.assert_close(metrics["logit/real"], real_N.mean())
     torch.testing.assert_close(metrics["logit/generated"], generated_N.mean())
-    together = other.discriminator(torch.cat([draw.real_NCHW, generated])).float()
+    together = other.discriminator(torch.cat([draw.real_NCHW, generated]))
     assert (discriminator_loss(together[:6], together[6:]) - loss).abs() > 1e-3
 
 
@@ -107,7 +107,7 @@ def test_the_generator_plays_against_the_discriminator_just_updated():
     with torch.no_grad():
         gan.discriminator.head.bias.add_(2.0)
     loss, _ = second.loss(draw)
-    expected = generator_loss(gan.discriminator(gan.generator(draw.z_ND)).float())
+    expected = generator_loss(gan.discriminator(gan.generator(draw.z_ND)))
     torch.testing.assert_close(loss, expected)
 
 
@@ -117,7 +117,7 @@ def test_the_gradient_of_the_generator_is_that_of_its_equation():
     draw = new_draw(gan)
     other = copy.deepcopy(gan)
     play(gan, draw)["generator"][0].backward()
-    generator_loss(other.discriminator(other.generator(draw.z_ND)).float()).backward()
+    generator_loss(other.discriminator(other.generator(draw.z_ND))).backward()
     for mine, theirs in zip(gradients(gan.generator), gradients(other.generator), strict=True):
         torch.testing.assert_close(mine, theirs)
 

@@ -82,3 +82,44 @@ def test_the_optimal_discriminator_of_two_gaussians_is_a_minimum(mu):
     assert abs(slope(2 * mu)) < error
     assert slope(1.5 * mu) < -error < error < slope(3 * mu)
     assert slope(0.0) == pytest.approx(-mu, abs=error)  # -E[x real] / 2 + E[x generated] / 2
+
+
+P, Q = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(1.0, 1.5)
+
+
+def quantiles(distribution, n=20_000):
+    """Points of equal probability: a mean over them is an expectation, up to about 1 / n."""
+    return distribution.icdf((torch.arange(n, dtype=torch.float64) + 0.5) / n)
+
+
+def log_ratio(x):
+    """The logit of D* = p / (p + q) (Goodfellow et al. 2014, proposition 1)."""
+    return P.log_prob(x) - Q.log_prob(x)
+
+
+def test_the_loss_of_the_optimal_discriminator_is_two_log_two_less_two_jensen_shannon_divergences():
+    """Theorem 1's proof: min over D of the loss is 2 log 2 - 2 JSD(p, q), here integrated on a fine grid."""
+    x = torch.linspace(-15, 15, 300_001, dtype=torch.float64)
+    p, q = P.log_prob(x).exp(), Q.log_prob(x).exp()
+    middle = (p + q) / 2
+    divergence = (torch.trapezoid(p * (p / middle).log() + q * (q / middle).log(), x) / 2).item()
+    loss = discriminator_loss(log_ratio(quantiles(P)), log_ratio(quantiles(Q))).item()
+    assert loss == pytest.approx(2 * math.log(2) - 2 * divergence, abs=1e-4)
+    assert divergence > 0.05
+
+
+@pytest.mark.parametrize("change", [torch.ones_like, torch.sin, torch.tanh, lambda x: x, lambda x: x.square() / 10])
+def test_no_change_of_the_log_ratio_lowers_the_loss(change):
+    """The loss is convex in the logit, and its slope along any change of the logit vanishes at log p - log q."""
+
+    def along(t):
+        return discriminator_loss(*(log_ratio(x) + t * change(x) for x in (quantiles(P), quantiles(Q))))
+
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    at_optimum = along(t)
+    (slope,) = torch.autograd.grad(at_optimum, t)
+    assert abs(slope) < 1e-3
+    for size in (-0.5, -0.25, 0.25, 0.5):
+        assert along(size) > at_optimum + 1e-4
+    wrong = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.grad(along(wrong), wrong)[0] > 1e-2

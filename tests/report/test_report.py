@@ -28,6 +28,7 @@ from ganfeat.report import (
     image_sheet,
     neighbours,
     protocol_card,
+    reconstructions_over_time,
     samples_over_time,
     settings_table,
     training_curves,
@@ -116,6 +117,8 @@ def full_report() -> RunReport:
         results=results(),
         samples=[("epoch 0", random_images(9)), (f"epoch {EVIL}", random_images(10))],
         real=random_images(9),
+        reconstructions=[("epoch 0", random_images(9)), (f"epoch {EVIL}", random_images(9))],
+        reconstructed=random_images(9),
         history=history(),
         feature_map=FeatureMap(rng.normal(size=(40, 2)), labels, classes, f"t-SNE {EVIL}"),
         neighbours=Neighbours(
@@ -148,8 +151,8 @@ def test_page_is_well_formed_and_complete(html: str) -> None:
     for reference in re.findall(r"url\(#([^)]+)\)", html):
         assert reference in ids
     sections = [attributes["id"] for attributes in page.all("section")]
-    assert sections == ["worth", "samples", "training", "map", "neighbours", "settings"]
-    assert [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)] == ["h1"] + 6 * ["h2"]
+    assert sections == ["worth", "samples", "reconstructions", "training", "map", "neighbours", "settings"]
+    assert [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)] == ["h1"] + 7 * ["h2"]
 
 
 def test_page_asks_no_host_for_anything(html: str) -> None:
@@ -166,7 +169,7 @@ def test_page_asks_no_host_for_anything(html: str) -> None:
 def test_text_of_users_is_escaped(html: str) -> None:
     assert "<script>alert" not in html
     page = Page(html)
-    assert len(page.all("script")) == 1  # the slider's own
+    assert len(page.all("script")) == 2  # the sliders' own
     # title, h1, subtitle, two captions, legend, map, neighbour, query, probe, setting, footer
     assert page.text.count(" ".join(EVIL.split())) >= 11
 
@@ -239,6 +242,28 @@ def test_frames_keep_first_and_last() -> None:
     assert samples_over_time([]) == ""
 
 
+def test_rows_of_images_stand_above_their_reconstructions() -> None:
+    real, again = random_images(21), random_images(21) // 2
+    page = Page(reconstructions_over_time([("epoch 1", again // 2), ("epoch 2", again)], real))
+    assert [a["data-label"] for a in page.all("figure")] == ["epoch 1", "epoch 2"]
+    sheet = decode(page.all("img")[1]["src"])[..., :1]
+    sheet = np.pad(sheet, ((0, 1), (0, 1), (0, 0))).reshape(4, 9, 8, 9, 1)[:, :8, :, :8].swapaxes(1, 2)
+    np.testing.assert_array_equal(sheet[0::2].reshape(16, 8, 8, 1), real[:16])  # 21 are two rows of 8, and 5 left out
+    np.testing.assert_array_equal(sheet[1::2].reshape(16, 8, 8, 1), again[:16])
+    assert reconstructions_over_time([], real) == ""
+    with pytest.raises(ValueError, match="shape of the images"):
+        reconstructions_over_time([("epoch 1", again[:20])], real)
+
+
+@pytest.mark.parametrize(("n", "side"), [(1, 8), (3, 300), (40, 64)])
+def test_large_or_few_images_keep_their_reconstructions_below(n: int, side: int) -> None:
+    real = np.full((n, side, side, 1), 200, np.uint8)
+    (img,) = Page(reconstructions_over_time([("epoch 1", real // 2)], real)).all("img")
+    sheet = decode(img["src"])[: 2 * side + 1]
+    assert (sheet[:side, ..., 0][sheet[:side, ..., 1] > 0] == 200).all()
+    assert (sheet[side + 1 :, ..., 0][sheet[side + 1 :, ..., 1] > 0] == 100).all()
+
+
 def test_neighbours_of_another_class_are_marked_in_words() -> None:
     queries, near = random_images(2, 28, 3), random_images(6, 28, 3).reshape(2, 3, 28, 28, 3)
     page = Page(neighbours(queries, near, [0, 1], [[0, 1, 0], [1, 1, 1]], ["cat", "dog"]))
@@ -294,6 +319,30 @@ def test_training_curves_leave_out_what_is_missing() -> None:
     broken = [*history(), {"epoch": 3.0, "loss/generator": float("nan"), "logit/real": float("inf")}]
     assert len(Page(training_curves(broken)).all("figure")) == 2
     assert Page(training_curves([{"epoch": 0.5, "loss/generator": 1.0}])).all("svg")
+
+
+def test_training_curves_show_what_was_measured_now_and_then() -> None:
+    """Two of the records say it; the values are in the chart's words."""
+    measures = {
+        "reconstruction/real": 3.21,
+        "reconstruction/real_shuffled": 6.54,
+        "reconstruction/generated": 2.34,
+        "reconstruction/generated_shuffled": 5.67,
+        "cycle/z": 0.123,
+        "cycle/z_shuffled": 0.789,
+        "knn/output": 0.912,
+        "knn/trunk": 0.934,
+    }
+    records = history()
+    for row in (records[3], records[-1]):
+        row.update(measures)
+    labels = [a["aria-label"] or "" for a in Page(training_curves(records)).all("svg")]
+    assert len(labels) == 5
+    assert "real 3.21, real, shuffled 6.54, G(z) 2.34, G(z), shuffled 5.67" in labels[2]
+    assert "z 0.123, shuffled 0.789" in labels[3]
+    assert "E(x) 91.2, layer before 93.4" in labels[4]
+    unlabelled = [{k: v for k, v in row.items() if not k.startswith("knn/")} for row in records]
+    assert len(Page(training_curves(unlabelled)).all("figure")) == 4
 
 
 def test_long_histories_are_smoothed_and_stay_small() -> None:

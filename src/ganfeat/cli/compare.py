@@ -41,9 +41,10 @@ def compare(
 ) -> int:
     """Tell which network and which of its layers give the best features.
 
-    Every conv layer of every run's network, and all its layers together, under one few-label protocol; beside each the
-    same layer untrained, and raw pixels, PCA and k-means features. Also what can be told of the features without a
-    label, and how well that ranks them here.
+    Every conv (or fully connected) layer of every run's network, and all its layers together, under one few-label
+    protocol; beside each the same layer untrained, and raw pixels, PCA and k-means features. A run with an encoder has
+    two networks, E and D, each with its layers; E's output E(x) is a row of its own. Also what can be told of the
+    features without a label, and how well that ranks them here.
 
     Example: `ganfeat compare runs/a runs/b photos/`.
     """
@@ -94,8 +95,10 @@ def compare(
     if out is not None:
         screen.say(f"Written: {', '.join(str(p) for p in sorted(out.glob('compare.*')))}")
     best = next(row for row in result["rows"] if row["name"] == result["best_layer"])
-    run = next(network["run"] for network in result["networks"] if network["name"] == best["network"])
-    screen.next(["ganfeat", "extract", run, data, "--out", "features.npy", "--taps", best["tap"]])
+    network = next(network for network in result["networks"] if network["name"] == best["network"])
+    both = any(other["run"] == network["run"] and other is not network for other in result["networks"])
+    which = ["--network", network["tapped"]] if both else []
+    screen.next(["ganfeat", "extract", network["run"], data, "--out", "features.npy", *which, "--taps", best["tap"]])
     return 0
 
 

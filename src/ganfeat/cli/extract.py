@@ -20,13 +20,21 @@ def extract(
     /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"], help="The .npy file to write.")],
+    network: Annotated[
+        str | None,
+        Parameter(
+            help="Whose layers, of a run with an encoder: encoder or discriminator. [default: encoder; of a dcgan run "
+            "its discriminator]"
+        ),
+    ] = None,
     taps: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         Parameter(
             help="`all`, indices (negatives from the end: `--taps=-1`), layer names, each with `:conv`, `:norm` or "
-            "`:activation` if wanted; repeat the option for several. `ganfeat info RUN` lists them."
+            "`:activation` if wanted; of an encoder `output`, which is E(x), and `trunk`, the layer before it; "
+            "repeat the option for several. `ganfeat info RUN` lists them. [default: all; of an encoder output]"
         ),
-    ] = ("all",),
+    ] = None,
     at: Annotated[
         str, Parameter(help="Stage of the taps that do not say theirs: conv, norm or activation.")
     ] = "activation",
@@ -126,7 +134,16 @@ def extract(
         raise InputError(
             f"{run} was trained on {height} x {width} images; extract reads square ones: use Python's load()"
         )
-    wanted: dict[str, Any] = {"taps": list(taps), "at": at, "pool": pool or None, "pooling": pooling, "bn": bn}
+    network = network or gan.network
+    taps = taps or ("output" if network == "encoder" else "all",)
+    wanted: dict[str, Any] = {
+        "network": network,
+        "taps": list(taps),
+        "at": at,
+        "pool": pool or None,
+        "pooling": pooling,
+        "bn": bn,
+    }
     wanted |= {"dtype": dtype, "batch_size": batch_size, "mirror": mirror}
     extractor = gan.extractor(**wanted)
     reading: dict[str, Any] = {"size": height, "channels": channels if channels in (1, 3) else None}
@@ -164,7 +181,8 @@ def extract(
             rows |= {"pixels": len(images), "random_init": len(images)}
         card = {
             "run": str(run),
-            "network": f"{gan.method} {gan.network}, width {gan.width}, {gan.n_iter_} epochs",
+            "network": gan.describe(network),
+            "tapped network": network,
             "data": images.source,
             "images": len(images),
             "features": columns,
@@ -193,6 +211,7 @@ def extract(
                 f"{len(images):,}" + (f" ({len(images.skipped)} unreadable, skipped)" if images.skipped else ""),
             ),
             ("features", f"{columns:,} {dtype}"),
+            ("network", card["network"]),
             ("taps", ", ".join(card["taps"])),
             ("labels", str(files["labels"]) if images.labels is not None else "none"),
         ],

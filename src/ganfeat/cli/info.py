@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +50,8 @@ def info(
         layers = layers_of(gan)
         parameters = {
             name: sum(p.numel() for p in getattr(gan, f"{name}_").parameters())
-            for name in ("generator", "discriminator")
+            for name in ("encoder", "generator", "discriminator")
+            if hasattr(gan, f"{name}_")
         }
     except InputError as error:
         layers, parameters = [], {}
@@ -84,35 +86,67 @@ def info(
         ),
     ]
     screen.table((str(run), ""), rows)
-    screen.table(
-        ("tap", "name", "stage", "maps", "features at pool 4"),
-        [
-            (
-                f"{layer['index']}:{layer['stage']}",
-                layer["name"],
-                layer["stage"],
-                layer["shape"],
-                f"{layer['features']:,}",
-            )
-            for layer in layers
-        ],
-        title="Layers of the discriminator: `--taps INDEX:STAGE`, or just INDEX for the activation",
-    )
+    for network in dict.fromkeys(layer["network"] for layer in layers):
+        screen.table(
+            ("--taps", "name", "stage", "shape", "features at pool 4"),
+            [
+                (
+                    tap_of(layer),
+                    layer["name"],
+                    layer["stage"] or "-",
+                    layer["shape"] or "-",
+                    f"{layer['features']:,}",
+                )
+                for layer in layers
+                if layer["network"] == network
+            ],
+            title=_title(network, gan.network),
+        )
     if layers:
         screen.next(["ganfeat", "extract", str(run), "DATA", "--out", "features.npy"])
     return 0
 
 
+def _title(network: str, usual: str) -> str:
+    option = "" if network == usual else f"--network {network} "
+    default = "output, which is E(x)" if network == "encoder" else "all"
+    return f"The {network}: `{option}--taps ...`, or just an INDEX for the activation. By default {default}"
+
+
+def tap_of(layer: dict[str, Any]) -> str:
+    """What ``--taps`` takes for a layer of :func:`layers_of`."""
+    if layer["index"] is None:
+        return str(layer["name"])
+    return f"{layer['index']}:{layer['stage']}"
+
+
 def layers_of(gan: Any) -> list[dict[str, Any]]:
-    """Every stage of every conv block, with the size of its maps."""
-    return [
-        {
-            "index": block.index,
-            "name": block.name,
-            "stage": stage,
-            "shape": " x ".join(map(str, shape)),
-            "features": shape[0] * min(4, shape[1]) * min(4, shape[2]),
-        }
-        for block in gan.extractor(taps="all").blocks_
-        for stage, shape in block.stages.items()
-    ]
+    """What can be tapped of every network: the stages of conv blocks or hidden layers, an encoder's trunk and output.
+
+    Returns
+    -------
+    list of dict
+        ``network``; ``index`` and ``stage``, None for what only its name taps; ``name``; ``shape`` for one image; and
+        ``features``, when maps are pooled to 4 x 4.
+    """
+    found: list[dict[str, Any]] = []
+    for network in gan.objective_.taps():
+        for block in gan.extractor(network, taps="all", at="activation").blocks_:
+            found += [_layer(network, block.index, block.name, stage, shape) for stage, shape in block.stages.items()]
+        if network == "encoder":
+            for name in ("trunk", "output"):
+                tapped = gan.extractor(network, taps=name, pool=4)
+                found.append(_layer(network, None, name, None, (tapped.n_features_out_,)))
+    return found
+
+
+def _layer(network: str, index: int | None, name: str, stage: str | None, shape: tuple[int, ...]) -> dict[str, Any]:
+    features = math.prod([shape[0], *(min(4, side) for side in shape[1:])])
+    return {
+        "network": network,
+        "index": index,
+        "name": name,
+        "stage": stage,
+        "shape": " x ".join(map(str, shape)),
+        "features": features,
+    }

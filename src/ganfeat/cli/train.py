@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +13,13 @@ from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
 
 SETTINGS: dict[str, type] = {
     **dict.fromkeys(("method", "device", "precision", "prior"), str),
-    **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets"), int),
-    **dict.fromkeys(("width", "n_components", "kernel_size", "convs_per_scale"), int),
-    **dict.fromkeys(("max_iter", "batch_size"), int),
+    **dict.fromkeys(("architecture", "update_order", "loss"), str),
+    **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets", "evaluations"), int),
+    **dict.fromkeys(("width", "n_components", "kernel_size", "convs_per_scale", "generator_size", "n_codes"), int),
+    **dict.fromkeys(("max_iter", "batch_size", "decay_iter"), int),
     **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
+    **dict.fromkeys(("validation",), float),
+    **dict.fromkeys(("norm_epsilon", "joint", "noise", "mutual_information"), float),
     **dict.fromkeys(("strict", "tensorboard"), bool),
     "augment": tuple,
     "pack": Path,
@@ -27,7 +32,10 @@ def train(
     /,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    method: Annotated[str | None, Parameter(help="Which model. [default: dcgan]")] = None,
+    method: Annotated[
+        str | None,
+        Parameter(help="dcgan, bigan, ali, latent-regressor or autoencoder; which, see above. [default: dcgan]"),
+    ] = None,
     size: Annotated[
         int | None,
         Parameter(
@@ -36,7 +44,16 @@ def train(
         ),
     ] = None,
     channels: Annotated[int | None, Parameter(help="1 for grey, 3 for colour. [default: 1 if all are grey]")] = None,
-    width: Annotated[int | None, Parameter(help="Maps of the first layer. [default: 64]")] = None,
+    architecture: Annotated[
+        str | None,
+        Parameter(
+            help="Networks of the methods with an encoder: conv, DCGAN's; mlp, fully connected ones that are blind to "
+            "where a pixel is, for small images; alexnet, its convolutions as E. Not for dcgan. [default: conv]"
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, Parameter(help="Maps of the first layer; units of mlp's hidden layers. [default: 64; mlp: 1024]")
+    ] = None,
     max_iter: Annotated[
         int | None,
         Parameter(
@@ -45,23 +62,78 @@ def train(
         ),
     ] = None,
     batch_size: Annotated[int | None, Parameter(help="[default: 128]")] = None,
-    learning_rate: Annotated[float | None, Parameter(help="Of Adam, for G and D. [default: 0.0002]")] = None,
+    learning_rate: Annotated[float | None, Parameter(help="Of Adam, for all networks. [default: 0.0002]")] = None,
+    decay_iter: Annotated[
+        int | None,
+        Parameter(help="Epochs at the end over which the learning rate falls exponentially to 1 %. [default: 0]"),
+    ] = None,
     beta1: Annotated[float | None, Parameter(help="Adam's first moment. [default: 0.5]")] = None,
     weight_decay: Annotated[float | None, Parameter(help="L2 added to the gradient. [default: 1e-05]")] = None,
-    n_components: Annotated[int | None, Parameter(help="Length of z. [default: 100]")] = None,
+    n_components: Annotated[
+        int | None, Parameter(help="Length of z, and so of an encoder's features. [default: 100]")
+    ] = None,
     kernel_size: Annotated[int | None, Parameter(help="Odd. [default: 5]")] = None,
     convs_per_scale: Annotated[
         int | None,
         Parameter(
             help="Convolutions per halving of the side, 1 or 2. The DCGAN authors' ImageNet network, 28,672 features: "
-            "2 with --kernel-size 3 --width 128. [default: 1]"
+            "2 with --kernel-size 3 --width 128. Only for dcgan. [default: 1]"
         ),
     ] = None,
-    prior: Annotated[str | None, Parameter(help="uniform or normal. [default: uniform]")] = None,
+    generator_size: Annotated[
+        int | None,
+        Parameter(
+            help="Side of the images that G draws and D sees, where E sees larger ones of --size. Not for dcgan. "
+            "[default: --size]"
+        ),
+    ] = None,
+    norm_epsilon: Annotated[
+        float | None,
+        Parameter(help="Added to the variance in batch norm; the BiGAN authors' is 1e-8. [default: 1e-05]"),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        Parameter(help="Distribution of z: uniform on (-1, 1), or normal. [default: uniform; ali: normal]"),
+    ] = None,
+    update_order: Annotated[
+        str | None,
+        Parameter(
+            help="simultaneous: all networks from the same forward pass, as the BiGAN authors do; alternating: each "
+            "against the others as just updated. Only for bigan, ali, latent-regressor. [default: simultaneous]"
+        ),
+    ] = None,
+    mutual_information: Annotated[
+        float | None,
+        Parameter(
+            help="Weight of InfoGAN's term: G's images must tell the first --n-codes components of z. Only for dcgan, "
+            "bigan, ali. [default: 0]"
+        ),
+    ] = None,
+    n_codes: Annotated[
+        int | None,
+        Parameter(help="How many, for --mutual-information. Only for dcgan, bigan, ali. [default: 10]"),
+    ] = None,
+    joint: Annotated[
+        float | None,
+        Parameter(
+            help="Weight of the regression of z in G's loss: the BiGAN authors' joint regressor has 0.25; with 1, E "
+            "and G may agree on a degenerate code. Only for latent-regressor. [default: 0]"
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None, Parameter(help="Error of reconstructions, l2 or l1. Only for autoencoder. [default: l2]")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        Parameter(
+            help="Standard deviation of the noise on what E sees, pixels in [0, 1]; above 0, a denoising autoencoder. "
+            "Only for autoencoder. [default: 0]"
+        ),
+    ] = None,
     augment: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="Transforms of what D sees, any of translate, affine, flip, cutout, colour: "
+            help="Transforms of what D (or an encoder) sees, any of translate, affine, flip, cutout, colour: "
             "`--augment translate --augment flip`. Worth trying below 50,000 images. [default: none]"
         ),
     ] = None,
@@ -86,6 +158,17 @@ def train(
     ] = None,
     checkpoint_every: Annotated[float | None, Parameter(help="Seconds between two checkpoints. [default: 60]")] = None,
     sheets: Annotated[int | None, Parameter(help="Sample sheets over the whole run. [default: 20]")] = None,
+    evaluations: Annotated[
+        int | None,
+        Parameter(
+            help="Records over the whole run that also say how well an encoder and G invert each other and, with "
+            "--validation and labels, how the features' nearest neighbours are labelled; 0 for none. [default: 10]"
+        ),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        Parameter(help="Share of the images that is held out of the training, for the evaluations. [default: 0]"),
+    ] = None,
     tensorboard: Annotated[
         bool | None, Parameter(help="Write TensorBoard events. [default: if it is installed]")
     ] = None,
@@ -96,11 +179,18 @@ def train(
 ) -> int:
     """Learn from images without labels, into a run folder.
 
+    Which --method: start with dcgan, whose features are the layers of its discriminator D, thousands for an image. The
+    others train an encoder E as well, whose features are --n-components numbers for an image, from which G
+    draws the image again (`ganfeat reconstruct`): bigan and ali by a D that judges images together with their z,
+    latent-regressor by telling the z of what G has drawn; autoencoder by the error of the reconstruction alone, without
+    any D. Which is best for your images cannot be told beforehand: `ganfeat compare RUN RUN DATA` measures it, on
+    a few labelled ones, for E and D alike.
+
     Killed at any moment, the same command goes on where it was, to the same weights bit for bit. Ctrl-C
     saves first.
 
     Examples: `ganfeat train photos/ --out runs/photos --size 64`, `ganfeat train digits --out runs/digits
-    --max-iter 5`.
+    --max-iter 5`, `ganfeat train mnist5k --out runs/bigan --method bigan --architecture mlp --n-components 50`.
 
     Parameters
     ----------
@@ -148,13 +238,17 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "log_every": settings.pop("log_every", 10),
         "checkpoint_seconds": settings.pop("checkpoint_every", 60.0),
         "sheets": settings.pop("sheets", 20),
+        "evaluations": settings.pop("evaluations", 10),
+        "validation": settings.pop("validation", 0.0),
     }
     reading = {
         k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "max_skipped", "pack") if k in settings
     }
     settings["random_state"] = settings.pop("seed", 0)
-    for name in set(settings) - set(inspect.signature(METHODS[method]).parameters):
-        raise InputError(f"the method {method!r} has no setting {name!r}")
+    for name in settings:
+        having = [m for m, model in METHODS.items() if name in inspect.signature(model).parameters]
+        if method not in having:
+            raise InputError(f"the method {method!r} has no setting {name!r}: {_and(having)} {_have(having)} it")
     gan = METHODS[method](**settings)
     gan.check_parameters()  # a typo should not wait for a million images to be read
     RunFolder(out).refuse_foreign()
@@ -176,11 +270,11 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         for record in records:
             first = first or record
             pace.note(record["images_per_second"])
-            logits = f"D real {record.get('logit/real', 0):+.1f}, generated {record.get('logit/generated', 0):+.1f}"
-            update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s, {logits}")
+            update(record["step"], record["total_steps"], note=progress_note(record))
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
     result = {
         "run": str(out),
+        "method": method,
         "finished": gan.finished_,
         "epochs": last.get("epoch", 0.0),
         "steps": last.get("step", 0),
@@ -200,9 +294,11 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         return stop.status if stop.signal else 130
     if not record:
         screen.say(f"{out} was finished already; a larger --max-iter goes on with it")
+    encodes = gan.network == "encoder"
     screen.table(
         ("run", str(out)),
         [
+            ("method", method),
             ("epochs", f"{result['epochs']:.0f}"),
             ("time", f"{result['seconds']:.0f} s"),
             (
@@ -210,12 +306,48 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
                 (f"{result['images_per_second']:,.0f} images/s" if record else "-")
                 + f" ({result['device']}, {result['precision']})",
             ),
-            ("features per image", f"{result['features']:,}"),
+            ("features per image", f"{result['features']:,}" + (" (E's)" if encodes else " (D's layers)")),
+            *_reconstruction(last, loop["validation"]),
             ("samples", f"{out}/samples"),
         ],
     )
+    if encodes:
+        look = shlex.join(["ganfeat", "reconstruct", str(out), data, "--out", "sheet.png"])
+        screen.say(f"\nTo see what E keeps of an image: {look}")
     screen.next(["ganfeat", "extract", str(out), data, "--out", "features.npy"])
     return 0
+
+
+def progress_note(record: dict[str, Any]) -> str:
+    """What is worth watching: what D says of real and generated images, and the losses of networks that it is not of.
+
+    >>> progress_note({"images_per_second": 1200.0, "loss/autoencoder": 31.25})
+    '1,200 images/s, loss 31.2'
+    """
+    parts = [f"{record['images_per_second']:,.0f} images/s"]
+    if "logit/real" in record:
+        parts.append(f"D real {record['logit/real']:+.1f}, generated {record['logit/generated']:+.1f}")
+    for name, words in (("loss/encoder", "E's loss"), ("loss/autoencoder", "loss")):
+        if name in record:
+            parts.append(f"{words} {record[name]:.3g}")
+    return ", ".join(parts)
+
+
+def _reconstruction(record: dict[str, Any], validation: float) -> list[tuple[str, str]]:
+    """A row of the closing table, if the last record says how well E and G invert each other."""
+    if "reconstruction/real" not in record:
+        return []
+    seen = "held-out" if validation else "training"
+    own, others = record["reconstruction/real"], record["reconstruction/real_shuffled"]
+    return [(f"error of G(E(x)), {seen} images", f"{own:.2f}; of another image's {others:.2f}")]
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _have(names: Sequence[str]) -> str:
+    return "have" if len(names) > 1 else "has"
 
 
 def speed(first: dict[str, Any], last: dict[str, Any], per_step: int) -> float | None:

@@ -16,10 +16,12 @@ from ganfeat.comparison import findings
 from ganfeat.comparison.images import Images, read
 from ganfeat.comparison.networks import ALL, Network, extract, open_networks
 from ganfeat.device import describe_machine
+from ganfeat.features import OUTPUT
 from ganfeat.probes import FewLabels, few_label_curve, label_free
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.curves import CENTRED, Stage
 from ganfeat.probes.kmeans import KMeansFeatures
+from ganfeat.tracing import STAGES
 
 BASELINES = {"raw_pixels": "raw pixels", "pca": "PCA", "kmeans": "k-means features"}
 PATCH = 6
@@ -38,7 +40,9 @@ def compare_networks(
     pooling: str = "max",
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Few-label accuracy of every conv layer of every network, and of all its layers together.
+    """Few-label accuracy of every layer of every network, and of all its layers together.
+
+    A run with an encoder counts as two networks, E and D, where it has a D; of E the output E(x) is a row, too.
 
     Parameters
     ----------
@@ -118,7 +122,7 @@ def compare_networks(
                 with stage(f"features of {words}", len(pixels)) as update, clock("extracting"):
                     union = extract(extractor, pixels, Path(folder), update)
                 for tap, columns in network.columns.items():
-                    layer = "all layers" if tap == ALL else f"layer {tap}"
+                    layer = _layer(network, tap, at)
                     row = {"name": f"{words}, {layer}", "kind": kind, "network": network.name, "tap": tap}
                     with stage(row["name"], 0) as update:
                         rows.append(row | scored(union[:, columns], update))
@@ -178,6 +182,14 @@ def _baseline(key: str, pixels: NDArray[np.uint8], learn: int, seed: int, device
     return rows
 
 
+def _layer(network: Network, tap: str, at: str) -> str:
+    """What a layer is called in the name of its row."""
+    last = max((t for t in network.columns if t.isdecimal()), key=int)
+    if network.tapped == "encoder" and tap == last and at == STAGES[-1]:
+        return f"layer {tap} (trunk)"
+    return {ALL: "all layers", OUTPUT: "output"}.get(tap, f"layer {tap}")
+
+
 def _learned_from(network: Network) -> str | None:
     found = (network.config.get("data") or {}).get("fingerprint")
     return None if found is None else str(found)
@@ -205,7 +217,7 @@ def _card(
     """The protocol of the features, in words."""
     chosen = "a fifth of the labelled images, stratified, by the seed" if images.card["test"] is None else "--test"
     return {
-        "taps": f"every conv layer, and all of them; read at: {at}",
+        "taps": f"every layer, and all of them; of an encoder its output E(x), too; read at: {at}",
         "pool": f"{pooling}, {pool} x {pool}" if pool else "none",
         "batch norm": "statistics of each run's own training images, for its untrained twin too; frozen",
         "untrained twin": "the run's own network as it was before its training",

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from ganfeat.checkpoint import RunFolder
 from ganfeat.errors import InputError
 from ganfeat.estimators import load
-from ganfeat.features import FeatureExtractor, needs_file
+from ganfeat.features import OUTPUT, FeatureExtractor, needs_file
 
 ALL = "all"
+SIDES = {"encoder": "E", "discriminator": "D"}
+"""What is added to the name of a run that has both."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A run, its untrained twin where it keeps one, and where each layer is in the features of all of them."""
+    """A network of a run, its untrained twin where there is one, and where each layer is in the features of all."""
 
     name: str
     run: str
+    tapped: str
     gan: Any
     config: dict[str, Any]
     extractor: FeatureExtractor
@@ -37,7 +40,8 @@ class Network:
         return {
             "name": self.name,
             "run": self.run,
-            "network": f"{gan.method} {gan.network}, width {gan.width}, {gan.n_iter_} epochs",
+            "network": gan.describe(self.tapped),
+            "tapped": self.tapped,
             "seed": self.config["seed"],
             "image_shape": list(gan.image_shape_),
             "taps": [tap.name for tap in self.extractor.taps_],
@@ -48,7 +52,7 @@ class Network:
 
 
 def open_networks(runs: Sequence[Path | str], device: str, settings: dict[str, Any], notes: list[str]) -> list[Network]:
-    """Load runs, each once, ready to be tapped.
+    """Load runs, each once, ready to be tapped: the discriminator of a DCGAN, E and D of a run that has an encoder.
 
     Parameters
     ----------
@@ -82,32 +86,38 @@ def open_networks(runs: Sequence[Path | str], device: str, settings: dict[str, A
                 f"{path} was trained on {height} x {width} images; compare reads square ones: leave it out, or use "
                 "Python's load()"
             )
-        extractor = gan.extractor(taps=ALL, **settings)
-        columns = layer_columns(extractor)
-        if not columns:
-            raise InputError(f"{path}: its {gan.network} has no conv layers to compare: leave it out")
-        twin = None
+        untrained = None
         if folder.read_untrained() is None:
             notes.append(f"{path} keeps no untrained network: its layers stand without their untrained twins.")
         else:
-            twin = gan.random_init().extractor(taps=ALL, **settings)
+            untrained = gan.random_init()
         name = name if names.count(name) == 1 else str(path)
-        networks.append(Network(name, str(path), gan, config, extractor, twin, columns))
+        for tapped in gan.objective_.taps():
+            taps = [OUTPUT, ALL] if tapped == "encoder" else ALL
+            extractor = gan.extractor(tapped, taps=taps, **settings)
+            twin = None if untrained is None else untrained.extractor(tapped, taps=taps, **settings)
+            full = f"{name} {SIDES[tapped]}" if "encoder" in gan.objective_.taps() else name
+            networks.append(Network(full, str(path), tapped, gan, config, extractor, twin, layer_columns(extractor)))
     return networks
 
 
 def layer_columns(extractor: FeatureExtractor) -> dict[str, slice]:
     """Where each tap of a fitted extractor is in its features.
 
-    By index, and all together under ``"all"``; a single tap is not repeated as all.
+    The network's output by its name, layers by index, and all of these together under ``"all"``; a single layer is not
+    repeated as all.
     """
-    columns, start = {}, 0
+    columns, start, layers = {}, 0, list[int]()
     taps = groupby(name.rpartition("[")[0] for name in extractor.get_feature_names_out())
-    for index, (_, group) in enumerate(taps):
+    for tap, group in taps:
         stop = start + len(list(group))
-        columns[str(index)] = slice(start, stop)
+        if tap == OUTPUT:
+            columns[tap] = slice(start, stop)
+        else:
+            columns[str(len(layers))] = slice(start, stop)
+            layers.append(start)
         start = stop
-    return {**columns, ALL: slice(0, start)} if len(columns) > 1 else columns
+    return {**columns, ALL: slice(layers[0], start)} if len(layers) > 1 else columns
 
 
 def extract(

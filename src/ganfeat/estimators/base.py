@@ -14,17 +14,21 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from ganfeat import arrays, history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
 from ganfeat.config import require
+from ganfeat.data import ImageDataset
 from ganfeat.device import autocast, keep_threads, resolve_device, resolve_precision
 from ganfeat.errors import InputError
+from ganfeat.estimators.monitor import Monitor, Rows, hold_out
 from ganfeat.estimators.saved import Saved, card, imported
-from ganfeat.features import FeatureExtractor
+from ganfeat.features import FeatureExtractor, Taps
 from ganfeat.nets.blocks import initialise, narrowest_input
 from ganfeat.objectives.base import Objective
+from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.training import LoopSettings, Trainer
 
 SAMPLE_BATCH = 256
@@ -138,6 +142,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         checkpoint_seconds: float = 60.0,
         sheets: int = 20,
         tensorboard: bool = False,
+        evaluations: int = 10,
+        validation: float = 0.0,
     ) -> Iterator[history.Record]:
         """Fit, step by step: yields the records of :meth:`ganfeat.training.Trainer.run`.
 
@@ -153,9 +159,17 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         checkpoint_seconds : float
             Seconds between two checkpoints in ``run``.
         sheets : int
-            Sample sheets in ``run`` over the whole training.
+            Sample sheets in ``run`` over the whole training; with an encoder, sheets of reconstructions beside them.
         tensorboard : bool
             Write TensorBoard's event files to ``run``.
+        evaluations : int
+            Records over the whole training, at equal distances and at its end, that also say, where there is an
+            encoder, how well it and G invert each other and, if X is an :class:`~ganfeat.data.ImageDataset` with
+            labels and some images are held out, how its features' nearest neighbours are labelled
+            (:class:`~ganfeat.estimators.monitor.Monitor`); 0 for none. They change nothing in the training.
+        validation : float
+            Share of the images that the training never sees, drawn by the seed; what is measured is measured on them,
+            and on training images where it is 0. (The range of images that are not ``uint8`` is learned from all.)
         """
         images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
         folder = RunFolder(run) if run is not None else None
@@ -165,14 +179,24 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             )
         before = self._before() if self.warm_start else None
         seed = self._seed(folder)
+        # what a warm start goes on with has not seen the images that it held out before, if it held out as many
+        training, held_out = hold_out(len(images), validation, seed if before is None else self._drawn_seed)
         settings = self._loop_settings(
-            len(images), seed, log_every=log_every, checkpoint_seconds=checkpoint_seconds, sheets=sheets
+            len(training),
+            seed,
+            log_every=log_every,
+            checkpoint_seconds=checkpoint_seconds,
+            sheets=sheets,
+            evaluations=evaluations,
         )
+        labels = X.labels if isinstance(X, ImageDataset) else None
+        split = (training, held_out)
+        self._validation = float(validation)
         self._check_network()
         if folder is None:
             if before is None:
                 self._data: dict[str, Any] = {}
-            yield from self._train(images, settings, None, before=before)
+            yield from self._train(images, settings, None, before=before, split=split, labels=labels)
             return
         if folder.exists and imported(folder.config()):
             raise InputError(
@@ -192,8 +216,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         config = self._config(settings.seed, settings.precision, data)
         with folder.locked():
             folder.open(config)
-            write_atomically(folder.path / "README.md", card(config).encode())
-            yield from self._train(images, settings, folder, tensorboard=tensorboard)
+            write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
+            yield from self._train(images, settings, folder, tensorboard=tensorboard, split=split, labels=labels)
 
     def check_parameters(self) -> None:
         """Refuse wrong parameters before anything else is done, as :meth:`fit` would after reading the images.
@@ -204,11 +228,15 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             The message names the parameter and what it may be.
         """
         model = clone(self)
-        model.image_shape_ = (32, 32, 3)  # any: what depends on the images' own is refused when they are known
+        model.image_shape_ = model._some_shape()  # what depends on the images' own is refused when they are known
         with torch.device("meta"):
             model._objective(model.image_shape_)
         model._seed(None)
         model._loop_settings(2, seed=0)
+
+    def _some_shape(self) -> ImageShape:
+        """Images of which the parameters make networks, if of any."""
+        return (32, 32, 3)
 
     def random_init(self, X: Any = None, random_state: int | None = None) -> Self:
         """The same network before any training: the baseline to beat.
@@ -264,7 +292,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         """
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
-        settings = dataclasses.replace(self._loop_settings(len(images), self._seed(None)), max_iter=1)
+        settings = self._loop_settings(len(images), self._seed(None), evaluations=1)
+        settings = dataclasses.replace(settings, max_iter=1)
         if not started:
             self._check_network()
         for _ in self._train(images, settings, None, before=before):
@@ -286,8 +315,13 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         with torch.random.fork_rng(devices=[]):
             network = self._objective(self.image_shape_).taps()[self.network]
         wanted = {name: getattr(self, name) for name in ("taps", "at", "pool", "pooling")}
+        wanted["taps"] = self._named(network, self.taps)
         extractor = FeatureExtractor(network, **wanted, bn="eval", device="cpu", precision="fp32")
         extractor.fit(np.zeros((2, *self.image_shape_), np.uint8))
+
+    def _named(self, network: nn.Module, taps: Taps) -> Taps:
+        """Taps by names that the network knows; estimators may know others for the same layers."""
+        return taps
 
     def request_stop(self) -> bool:
         """End a running :meth:`iter_fit` after the step in progress. Safe in a signal handler.
@@ -343,25 +377,22 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
 
     def _resolved_precision(self) -> str:
         precision = resolve_precision(self.precision, self.device_)
-        height, width, _ = self.image_shape_
-        if (
-            precision == "bf16"
-            and self.device_.type == "cpu"
-            and self._convolves()
-            and narrowest_input(height, width) < 2
-        ):
-            # oneDNN's bf16 weight gradients are wrong, up to infinite, for maps one pixel wide (torch 2.13)
-            if self.precision == "bf16":
-                raise InputError(
-                    f"images of {height} x {width} shrink to one pixel, where bf16 gradients are wrong on the CPU: "
-                    "use precision='auto' or 'fp32'"
-                )
-            return "fp32"
+        if precision == "bf16" and self.device_.type == "cpu":
+            for height, width, _ in self._halved():
+                if narrowest_input(height, width) >= 2:
+                    continue
+                # oneDNN's bf16 weight gradients are wrong, up to infinite, for maps one pixel wide (torch 2.13)
+                if self.precision == "bf16":
+                    raise InputError(
+                        f"images of {height} x {width} shrink to one pixel, where bf16 gradients are wrong on the CPU: "
+                        "use precision='auto' or 'fp32'"
+                    )
+                return "fp32"
         return precision
 
-    def _convolves(self) -> bool:
-        """Whether the networks are convolutional."""
-        return True
+    def _halved(self) -> list[ImageShape]:
+        """Shapes of the images that networks halve by strided convolutions, as DCGAN's do."""
+        return [self.image_shape_]
 
     def _new_objective(self, seed: int) -> Objective:
         with torch.random.fork_rng(devices=[]):
@@ -377,12 +408,30 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         *,
         before: tuple[Tensors, dict[str, Any]] | None = None,
         tensorboard: bool = False,
+        split: tuple[Rows, Rows] | None = None,
+        labels: NDArray[np.int64] | None = None,
     ) -> Iterator[history.Record]:
         calls = int(before[1].get("calls", 0)) + 1 if before is not None else 0
         seed = settings.seed if before is None else self._drawn_seed
         if before is not None:  # another order of the images than in the fits before
             settings = dataclasses.replace(settings, seed=settings.seed + calls)
-        trainer = self._trainer = Trainer(self._new_objective(settings.seed), images, settings, self.device_)
+        training, held_out = split if split is not None else hold_out(len(images), 0.0, settings.seed)
+        objective = self._new_objective(settings.seed)
+        monitor = None
+        if isinstance(objective, EncodingObjective):
+            monitor = Monitor(
+                images,
+                training,
+                held_out,
+                seed=settings.seed,
+                device=self.device_,
+                precision=settings.precision,
+                labels=labels,
+                pool=self.pool,
+                pooling=self.pooling,
+            )
+        trainer = Trainer(objective, images, settings, self.device_, rows=training, monitor=monitor)
+        self._trainer = trainer
         if before is not None:
             trainer.load(before[0], {**before[1], "step": 0})
         else:
@@ -504,6 +553,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         other = network not in (None, self.network)
         if other and "taps" not in changes:
             wanted["taps"] = "all"
+        wanted["taps"] = self._named(tapped[network or self.network], wanted["taps"])
         kept = None if other else self._extractor
         if kept is not None and all(getattr(kept, name) == value for name, value in wanted.items()):
             return kept
@@ -540,7 +590,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
 
         Returns
         -------
-        ndarray ``(n, height, width, channels)``
+        ndarray ``(n, height, width, channels)``, of the shape that G draws
             ``uint8`` if the model was fitted on ``uint8``, else ``float32`` in the range of its data.
         """
         check_is_fitted(self, "objective_")
@@ -555,8 +605,12 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             with autocast(self.device_, self.precision_):
                 x_NCHW = self.generator_(torch.from_numpy(z[start : start + SAMPLE_BATCH]).to(self.device_))
             pictures.append(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
-        x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self.image_shape_), np.float32)
+        x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self._drawn_shape()), np.float32)
         return arrays.to_uint8(x_NHWC) if self._integer else self.scaling_.from_networks(x_NHWC)
+
+    def _drawn_shape(self) -> ImageShape:
+        """Of what G draws."""
+        return self.image_shape_
 
     def sample(self, n_samples: int = 1, random_state: int | None = None) -> NDArray[Any]:
         """Draw new images.

@@ -39,6 +39,11 @@ class DCGAN(GANEstimator):
         Distribution of z: U(-1, 1) or N(0, 1).
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
         Random transforms of what D sees, real and generated alike.
+    mutual_information : float
+        Weight of InfoGAN's term, which makes G's images tell the first components of z, the codes; 0 for none
+        (:mod:`ganfeat.objectives.infogan`).
+    n_codes : int
+        How many codes; they matter only with ``mutual_information``.
     max_iter : int, optional
         Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
@@ -84,6 +89,9 @@ class DCGAN(GANEstimator):
     A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep Convolutional
     Generative Adversarial Networks", ICLR 2016, arXiv:1511.06434.
 
+    X. Chen et al., "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial
+    Nets", NIPS 2016, arXiv:1606.03657 (``mutual_information``).
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -107,6 +115,8 @@ class DCGAN(GANEstimator):
         norm_epsilon: float = 1e-5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
+        mutual_information: float = 0.0,
+        n_codes: int = 10,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -133,6 +143,8 @@ class DCGAN(GANEstimator):
         self.norm_epsilon = norm_epsilon
         self.prior = prior
         self.augment = augment
+        self.mutual_information = mutual_information
+        self.n_codes = n_codes
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -152,9 +164,10 @@ class DCGAN(GANEstimator):
         self.verbose = verbose
 
     def _objective(self, image_shape: ImageShape) -> GAN:
-        for name in ("n_components", "width", "kernel_size", "convs_per_scale"):
+        for name in ("n_components", "width", "kernel_size", "convs_per_scale", "n_codes"):
             require(name, getattr(self, name), int, least=1)
         require("norm_epsilon", self.norm_epsilon, float, above=0)
+        require("mutual_information", self.mutual_information, float, least=0)
         return GAN(
             image_shape,
             n_components=self.n_components,
@@ -165,4 +178,6 @@ class DCGAN(GANEstimator):
             norm_epsilon=self.norm_epsilon,
             prior=self.prior,
             augment=[self.augment] if isinstance(self.augment, str) else self.augment,
+            mutual_information=self.mutual_information,
+            n_codes=self.n_codes,
         )

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ganfeat.arrays import ImageShape
 from ganfeat.config import require
 from ganfeat.errors import InputError
+from ganfeat.estimators import layers
 from ganfeat.estimators.base import GANEstimator
 from ganfeat.features import Taps
+from ganfeat.nets.encoder import resized
 from ganfeat.nets.families import Plan
 from ganfeat.objectives.autoencoder import AutoEncoder as AutoEncoderObjective
 from ganfeat.objectives.bigan import BiGAN as BiGANObjective
@@ -22,6 +26,8 @@ from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.objectives.regressor import LatentRegressor as LatentRegressorObjective
 
 ORDERS = ("simultaneous", "alternating")
+CHUNK = 1024
+"""Images that are compared with their reconstructions at a time."""
 
 
 class EncoderEstimator(GANEstimator):
@@ -33,8 +39,18 @@ class EncoderEstimator(GANEstimator):
     def _objective(self, image_shape: ImageShape) -> EncodingObjective:
         """A new objective for images of this shape."""
 
-    def _convolves(self) -> bool:
-        return self.architecture != "mlp"
+    def _halved(self) -> list[ImageShape]:
+        small = self._drawn_shape()
+        return {"mlp": [], "alexnet": [small]}.get(self.architecture, [small, self.image_shape_])
+
+    def _drawn_shape(self) -> ImageShape:
+        if self.generator_size is None:
+            return self.image_shape_
+        return (self.generator_size, self.generator_size, self.image_shape_[2])
+
+    def _some_shape(self) -> ImageShape:
+        side = self.generator_size if isinstance(self.generator_size, int) else 0
+        return (max(side, 32), max(side, 32), 3)
 
     def _plan(self, image_shape: ImageShape, *, joint: bool, stochastic: bool = False) -> Plan:
         """The networks that the parameters ask for."""
@@ -61,6 +77,9 @@ class EncoderEstimator(GANEstimator):
         if self.update_order not in ORDERS:
             raise InputError(f"update_order={self.update_order!r} is not known: choose one of {', '.join(ORDERS)}")
         return self.update_order == ORDERS[0]
+
+    def _named(self, network: nn.Module, taps: Taps) -> Taps:
+        return layers.named(network, taps)
 
     def _augment(self) -> Sequence[str]:
         return [self.augment] if isinstance(self.augment, str) else self.augment
@@ -122,6 +141,68 @@ class EncoderEstimator(GANEstimator):
         """
         return self.generate(self.encode(X))
 
+    def reconstruction_error(self, X: Any, *, random_state: int = 0) -> dict[str, float]:
+        """How far G(E(x)) is from x, beside how far it is from other images: only their ratio means something.
+
+        Parameters
+        ----------
+        X : array or ImageDataset
+            Images or rows, as in :meth:`fit`; at least 2. They are compared in G's size.
+        random_state : int
+            Seed of which other image each is compared with.
+
+        Returns
+        -------
+        dict
+            ``error``, the mean Euclidean distance ``|x - G(E(x))|`` with pixels in [0, 1], and ``shuffled``, that of
+            each x to the reconstruction of another image (EGr and EGr_b in the BiGAN authors' code).
+
+        Raises
+        ------
+        InputError
+            If there are fewer than 2 images.
+        """
+        check_is_fitted(self, "objective_")
+        images = self._validated(X, reset=False)
+        if len(images) < 2:
+            raise InputError(f"n_samples={len(images)}: an error beside that of other images needs at least 2")
+        again = self.reconstruct(X)
+        again = again if self._integer else self.scaling_.to_networks(again)
+        order = np.random.default_rng(random_state).permutation(len(images))
+        others = np.empty_like(order)
+        others[order] = np.roll(order, 1)  # one round through all of them: nobody meets itself
+        totals = {"error": 0.0, "shuffled": 0.0}
+        for start in range(0, len(images), CHUNK):
+            rows = slice(start, start + CHUNK)
+            x_NHWC = self.as_drawn(images[rows])
+            for name, other in (("error", again[rows]), ("shuffled", again[others[rows]])):
+                totals[name] += float(np.sqrt(np.square(x_NHWC - _unit(other)).sum((1, 2, 3))).sum())
+        return {name: total / len(images) for name, total in totals.items()}
+
+    def as_drawn(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Images in the size of those that G draws, with pixels in [0, 1].
+
+        Parameters
+        ----------
+        images : ndarray ``(n, h, w, c)``
+            ``uint8``, or ``float32`` in the networks' [-1, 1].
+
+        Returns
+        -------
+        ndarray ``float32 (n, height, width, channels)``
+        """
+        side = self.generator_size
+        x_NCHW = torch.from_numpy(_unit(images)).permute(0, 3, 1, 2)
+        small_NCHW = x_NCHW if side is None else resized(x_NCHW, (side, side))
+        return small_NCHW.permute(0, 2, 3, 1).numpy()
+
+
+def _unit(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Pixels of 0..255, or of [-1, 1], as [0, 1]."""
+    if images.dtype == np.uint8:
+        return np.divide(images, 255, dtype=np.float32)
+    return np.divide(images + 1, 2, dtype=np.float32)
+
 
 class BiGAN(EncoderEstimator):
     """Bidirectional GAN; E(x) are the features.
@@ -132,14 +213,16 @@ class BiGAN(EncoderEstimator):
     ----------
     n_components : int
         Length of z.
-    architecture : {"conv", "mlp"}
-        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`).
+    architecture : {"conv", "mlp", "alexnet"}
+        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`), and
+        ``alexnet`` has AlexNet's convolutions as E (:mod:`ganfeat.nets.alexnet`) beside the G and D of ``conv``.
     width : int, optional
-        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024).
+        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024). AlexNet's are fixed.
     kernel_size : int
-        Of ``conv``; odd.
+        Of ``conv``, and of the G and D of ``alexnet``; odd.
     generator_size : int, optional
         Side of what G draws and D sees, if E is to see larger images (the generalised BiGAN: 64 where E sees 112).
+        The images must be square.
     norm_epsilon : float
         Added to the variance in batch norm. The BiGAN authors' is 1e-8.
     prior : {"uniform", "normal"}
@@ -149,6 +232,11 @@ class BiGAN(EncoderEstimator):
         updated before it.
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
         Random transforms of the images that the networks see.
+    mutual_information : float
+        Weight of InfoGAN's term, which makes G's images tell the first components of z, the codes; 0 for none
+        (:mod:`ganfeat.objectives.infogan`).
+    n_codes : int
+        How many codes; they matter only with ``mutual_information``.
     max_iter : int, optional
         Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
@@ -163,8 +251,8 @@ class BiGAN(EncoderEstimator):
     ema : float
         Decay of a moving average of G's weights, used for samples; 0 for none.
     taps, at, pool, pooling
-        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, else as in
-        :class:`~ganfeat.features.FeatureExtractor`.
+        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, ``"all"`` the hidden
+        layers, else as in :class:`~ganfeat.features.FeatureExtractor`.
     image_shape : (height, width, channels), optional
         Shape of the images when rows are given; one entry may be -1. Guessed for squares.
     warm_start : bool
@@ -194,6 +282,9 @@ class BiGAN(EncoderEstimator):
     ----------
     J. Donahue, P. Krähenbühl, T. Darrell, "Adversarial Feature Learning", ICLR 2017, arXiv:1605.09782.
 
+    X. Chen et al., "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial
+    Nets", NIPS 2016, arXiv:1606.03657 (``mutual_information``).
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -218,6 +309,8 @@ class BiGAN(EncoderEstimator):
         prior: str = "uniform",
         update_order: str = "simultaneous",
         augment: Sequence[str] = (),
+        mutual_information: float = 0.0,
+        n_codes: int = 10,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -245,6 +338,8 @@ class BiGAN(EncoderEstimator):
         self.prior = prior
         self.update_order = update_order
         self.augment = augment
+        self.mutual_information = mutual_information
+        self.n_codes = n_codes
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -264,8 +359,17 @@ class BiGAN(EncoderEstimator):
         self.verbose = verbose
 
     def _objective(self, image_shape: ImageShape) -> BiGANObjective:
+        return self._game(self._plan(image_shape, joint=True))
+
+    def _game(self, plan: Plan) -> BiGANObjective:
+        require("mutual_information", self.mutual_information, float, least=0)
+        require("n_codes", self.n_codes, int, least=1)
         return BiGANObjective(
-            self._plan(image_shape, joint=True), simultaneous=self._simultaneous(), augment=self._augment()
+            plan,
+            simultaneous=self._simultaneous(),
+            augment=self._augment(),
+            mutual_information=self.mutual_information,
+            n_codes=self.n_codes,
         )
 
 
@@ -295,6 +399,8 @@ class ALI(BiGAN):
         prior: str = "normal",
         update_order: str = "simultaneous",
         augment: Sequence[str] = (),
+        mutual_information: float = 0.0,
+        n_codes: int = 10,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -322,6 +428,8 @@ class ALI(BiGAN):
         self.prior = prior
         self.update_order = update_order
         self.augment = augment
+        self.mutual_information = mutual_information
+        self.n_codes = n_codes
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -341,8 +449,7 @@ class ALI(BiGAN):
         self.verbose = verbose
 
     def _objective(self, image_shape: ImageShape) -> BiGANObjective:
-        plan = self._plan(image_shape, joint=True, stochastic=True)
-        return BiGANObjective(plan, simultaneous=self._simultaneous(), augment=self._augment())
+        return self._game(self._plan(image_shape, joint=True, stochastic=True))
 
 
 class LatentRegressor(EncoderEstimator):
@@ -355,14 +462,16 @@ class LatentRegressor(EncoderEstimator):
         1 G and E may agree on a degenerate code.
     n_components : int
         Length of z.
-    architecture : {"conv", "mlp"}
-        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`).
+    architecture : {"conv", "mlp", "alexnet"}
+        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`), and
+        ``alexnet`` has AlexNet's convolutions as E (:mod:`ganfeat.nets.alexnet`) beside the G and D of ``conv``.
     width : int, optional
-        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024).
+        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024). AlexNet's are fixed.
     kernel_size : int
-        Of ``conv``; odd.
+        Of ``conv``, and of the G and D of ``alexnet``; odd.
     generator_size : int, optional
         Side of what G draws and D sees, if E is to see larger images (the generalised BiGAN: 64 where E sees 112).
+        The images must be square.
     norm_epsilon : float
         Added to the variance in batch norm. The BiGAN authors' is 1e-8.
     prior : {"uniform", "normal"}
@@ -386,8 +495,8 @@ class LatentRegressor(EncoderEstimator):
     ema : float
         Decay of a moving average of G's weights, used for samples; 0 for none.
     taps, at, pool, pooling
-        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, else as in
-        :class:`~ganfeat.features.FeatureExtractor`.
+        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, ``"all"`` the hidden
+        layers, else as in :class:`~ganfeat.features.FeatureExtractor`.
     image_shape : (height, width, channels), optional
         Shape of the images when rows are given; one entry may be -1. Guessed for squares.
     warm_start : bool
@@ -502,14 +611,16 @@ class AutoEncoder(EncoderEstimator):
         Standard deviation of Gaussian noise on what E sees, pixels in [0, 1]; 0 for a plain autoencoder.
     n_components : int
         Length of z.
-    architecture : {"conv", "mlp"}
-        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`).
+    architecture : {"conv", "mlp", "alexnet"}
+        ``conv`` are DCGAN's networks, ``mlp`` BiGAN's permutation-invariant ones (:mod:`ganfeat.nets.mlp`), and
+        ``alexnet`` has AlexNet's convolutions as E (:mod:`ganfeat.nets.alexnet`) beside the G and D of ``conv``.
     width : int, optional
-        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024).
+        Maps of the first layer of ``conv`` (64), or units of the hidden layers of ``mlp`` (1024). AlexNet's are fixed.
     kernel_size : int
-        Of ``conv``; odd.
+        Of ``conv``, and of the G and D of ``alexnet``; odd.
     generator_size : int, optional
         Side of what G draws and D sees, if E is to see larger images (the generalised BiGAN: 64 where E sees 112).
+        The images must be square.
     norm_epsilon : float
         Added to the variance in batch norm. The BiGAN authors' is 1e-8.
     prior : {"uniform", "normal"}
@@ -530,8 +641,8 @@ class AutoEncoder(EncoderEstimator):
     ema : float
         Decay of a moving average of G's weights, used for samples; 0 for none.
     taps, at, pool, pooling
-        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, else as in
-        :class:`~ganfeat.features.FeatureExtractor`.
+        Where :meth:`transform` reads E: ``"output"`` is E(x), ``"trunk"`` the layer before it, ``"all"`` the hidden
+        layers, else as in :class:`~ganfeat.features.FeatureExtractor`.
     image_shape : (height, width, channels), optional
         Shape of the images when rows are given; one entry may be -1. Guessed for squares.
     warm_start : bool

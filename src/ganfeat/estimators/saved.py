@@ -24,6 +24,8 @@ class Saved:
     """The part of an estimator that knows files."""
 
     method: ClassVar[str]
+    network: ClassVar[str]
+    n_iter_: int
     image_shape_: ImageShape
     scaling_: Scaling
     device_: torch.device
@@ -32,6 +34,7 @@ class Saved:
     history_: list[history.Record]
     _integer: bool
     _drawn_seed: int
+    _validation: float = 0.0
     _untrained: Tensors | None
     get_params: Callable[..., dict[str, Any]]
     set_params: Callable[..., Any]
@@ -49,7 +52,34 @@ class Saved:
             "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
             "precision": precision,
             "data": data,
+            **({"validation": self._validation} if self._validation else {}),
         }
+
+    def describe(self, network: str | None = None) -> str:
+        """One of the networks in a few words: ``"bigan encoder, mlp, width 1024, 25 epochs"``.
+
+        Parameters
+        ----------
+        network : str, optional
+            By default the one that features are taken from.
+        """
+        check_is_fitted(self, "objective_")
+        architecture = self.get_params(deep=False).get("architecture")
+        return ", ".join(
+            [
+                f"{self.method} {network or self.network}",
+                *([architecture] if architecture else []),
+                f"width {self._width()}",
+                f"{self.n_iter_} epochs",
+            ]
+        )
+
+    def _width(self) -> int:
+        """Maps or units of the first layer, also where the parameter leaves it to the architecture."""
+        width = self.get_params(deep=False)["width"]
+        if width is None:
+            width = len(next(self.objective_.taps()[self.network].parameters()))
+        return int(width)
 
     def save(self, path: Path | str) -> None:
         """Write the fitted model as a run folder: settings, weights, a model card. Nothing is pickled.
@@ -71,7 +101,7 @@ class Saved:
         folder.write_model(dict(self.objective_.state_dict()))
         if self._untrained is not None:
             folder.write_untrained(self._untrained)
-        write_atomically(folder.path / "README.md", card(config).encode())
+        write_atomically(folder.path / "README.md", card(config, encoder=hasattr(self, "encoder_")).encode())
         write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
 
     @classmethod
@@ -92,6 +122,7 @@ class Saved:
         model.history_ = history.read(folder.history)
         model._untrained = folder.read_untrained()
         model._data = config["data"]
+        model._validation = float(config.get("validation", 0.0))
         precision = model._resolved_precision()
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
@@ -117,8 +148,26 @@ def imported(config: dict[str, Any]) -> bool:
     return "imported" in (config.get("data") or {})
 
 
-def card(config: dict[str, Any]) -> str:
-    """A model card in Markdown."""
+NAMES = {
+    "dcgan": "DCGAN",
+    "bigan": "BiGAN",
+    "ali": "ALI model",
+    "latent-regressor": "latent regressor",
+    "autoencoder": "autoencoder",
+}
+"""What a person calls the models of the methods."""
+
+
+def card(config: dict[str, Any], *, encoder: bool = False) -> str:
+    """A model card in Markdown.
+
+    Parameters
+    ----------
+    config : dict
+        Of the run folder.
+    encoder : bool
+        Whether the model encodes and reconstructs images.
+    """
     height, width, channels = config["image_shape"]
     rows = "\n".join(f"| {k} | {v} |" for k, v in config["estimator"].items())
     data = config["data"]
@@ -130,13 +179,25 @@ def card(config: dict[str, Any]) -> str:
             f"{statistics['discriminator']}, G's on {statistics['generator']}."
         )
     elif data:
-        learned = f"\n\nLearned without labels from {data['n']} images ({data['source'] or 'an array'})."
+        n = data["n"] - round(config.get("validation", 0) * data["n"])
+        learned = f"\n\nLearned without labels from {n} images ({data['source'] or 'an array'})."
+    name = NAMES.get(config["method"], config["method"])
+    scaling = config["scaling"]
+    images = "uint8" if scaling["integer"] else f"floats {scaling['low']:g} to {scaling['high']:g},"
+    if encoder:
+        use = (
+            f'model = load("this folder")\nfeatures = model.transform(images)  # {images} (n, {height}, {width}, '
+            f"{channels})\nz = model.encode(images)  # E(x), (n, {config['estimator']['n_components']})\n"
+            "pictures = model.reconstruct(images)  # G(E(x)), as model.inverse_transform(z)\n"
+        )
+    else:
+        use = (
+            f'gan = load("this folder")\nfeatures = gan.transform(images)  # {images} (n, {height}, {width}, '
+            f"{channels})\npictures = gan.sample(64)\n"
+        )
     return (
-        f"# A {config['method'].upper()} for {height} x {width} images of {channels} channel(s)"
-        f"{learned}\n\n"
-        '```python\nfrom ganfeat import load\n\ngan = load("this folder")\n'
-        f"features = gan.transform(images)  # uint8 (n, {height}, {width}, {channels})\n"
-        "pictures = gan.sample(64)\n```\n\n"
+        f"# {'An' if name[0].lower() in 'aeiou' else 'A'} {name} for {height} x {width} images of {channels} "
+        f"channel(s){learned}\n\n```python\nfrom ganfeat import load\n\n{use}```\n\n"
         f"Made by ganfeat {config['ganfeat']}, torch {config['torch']}, precision {config['precision']}, "
         f"seed {config['seed']}.\n\n| setting | value |\n|---|---|\n{rows}\n"
     )

@@ -46,6 +46,11 @@ def narrowest_input(height: int, width: int) -> int:
     return halvings(min(height, width), count_layers(height, width) - 1)[-1]
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """What a half-precision layer gave as float32; float32 and float64 are left as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 class ZeroLinear(nn.Linear):
     """A linear layer that starts at 0: a discriminator with it begins undecided."""
 
@@ -54,7 +59,8 @@ class ConvBlock(nn.Module):
     """Convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
 
     Maps ``(N, C, H, W)`` to ``(N, out_channels, ceil(H / stride), ceil(W / stride))``. With ``joined``, a z of that
-    length joins by a linear map, added to every position before the norm (BiGAN).
+    length joins by a linear map, added to every position before the norm (BiGAN). ``groups`` parts of the maps see
+    nothing of each other (AlexNet).
     """
 
     def __init__(
@@ -66,10 +72,17 @@ class ConvBlock(nn.Module):
         stride: int = 2,
         norm_epsilon: float = 1e-5,
         joined: int = 0,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=False,
         )
         self.join = nn.Linear(joined, out_channels, bias=False) if joined else None
         self.norm = nn.BatchNorm2d(out_channels, norm_epsilon) if norm else None

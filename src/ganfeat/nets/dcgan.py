@@ -159,10 +159,14 @@ class Discriminator(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor, z_ND: torch.Tensor | None = None) -> torch.Tensor:
         """``(N, channels, height, width)``, and ``(N, n_components)`` where z joins, to logits ``(N,)``."""
+        return self.head(self.features(x_NCHW, z_ND)).squeeze(1)
+
+    def features(self, x_NCHW: torch.Tensor, z_ND: torch.Tensor | None = None) -> torch.Tensor:
+        """What the head reads: the last maps as rows ``(N, head.in_features)``."""
         if z_ND is None:
             x_NCHW = self.blocks(x_NCHW)
         else:
             for block in self.blocks:
                 x_NCHW = block(x_NCHW, z_ND)
         maps_NHWC = x_NCHW.permute(0, 2, 3, 1)  # as they lie in memory: no copy, forward or backward
-        return self.head(maps_NHWC.flatten(1)).squeeze(1)
+        return maps_NHWC.flatten(1)

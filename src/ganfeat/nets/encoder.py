@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganfeat.arrays import ImageShape
-from ganfeat.nets.blocks import ConvBlock
+from ganfeat.nets.blocks import ConvBlock, at_least_float32
 from ganfeat.nets.dcgan import layout
 
 BOUNDED = ("uniform",)
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         h = self.trunk(x_NCHW)
         if h.ndim == 4:
             h = h.permute(0, 2, 3, 1)  # as they lie in memory
-        return self.head(h.flatten(1)).float()
+        return at_least_float32(self.head(h.flatten(1)))
 
     def bound(self, a_ND: torch.Tensor) -> torch.Tensor:
         """``2 * sigmoid(a) - 1`` for a prior on (-1, 1), else ``a``."""

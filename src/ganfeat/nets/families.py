@@ -9,6 +9,7 @@ from torch import nn
 
 from ganfeat.arrays import ImageShape
 from ganfeat.errors import InputError
+from ganfeat.nets.alexnet import alexnet_trunk
 from ganfeat.nets.dcgan import Discriminator, Generator
 from ganfeat.nets.encoder import Encoder, conv_trunk
 from ganfeat.nets.mlp import MLPDiscriminator, MLPGenerator, encoder_trunk
@@ -24,11 +25,12 @@ class Plan:
         Of what E sees.
     n_components : int
         Length of z.
-    architecture : {"conv", "mlp"}
+    architecture : {"alexnet", "conv", "mlp"}
+        ``alexnet`` has the G and D of ``conv``.
     width : int, optional
-        Maps of the first layer of ``conv`` (64), units of the hidden layers of ``mlp`` (1024).
+        Maps of the first layer of ``conv`` (64), units of the hidden layers of ``mlp`` (1024). AlexNet's own are fixed.
     kernel_size : int
-        Of ``conv``.
+        Of ``conv``, and of the G and D of ``alexnet``.
     norm_epsilon : float
     prior : {"uniform", "normal"}
     joint : bool
@@ -36,7 +38,7 @@ class Plan:
     stochastic : bool
         Whether E gives a distribution.
     generator_size : int, optional
-        Side of what G draws and D sees, if smaller than the images.
+        Side of what G draws and D sees, if smaller than the images, which must then be square.
     """
 
     image_shape: ImageShape
@@ -63,11 +65,24 @@ class Plan:
         return self.n_components if self.joint else 0
 
 
+def _alexnet(plan: Plan) -> tuple[Encoder, nn.Module, Callable[[], nn.Module]]:
+    trunk, n = alexnet_trunk(plan.image_shape, plan.norm_epsilon)
+    return Encoder(trunk, n, plan.n_components, plan.prior, plan.stochastic), *_dcgan(plan)
+
+
 def _conv(plan: Plan) -> tuple[Encoder, nn.Module, Callable[[], nn.Module]]:
-    width = 64 if plan.width is None else plan.width
-    trunk, n = conv_trunk(plan.image_shape, width, plan.kernel_size, plan.norm_epsilon)
+    trunk, n = conv_trunk(plan.image_shape, _maps(plan), plan.kernel_size, plan.norm_epsilon)
+    return Encoder(trunk, n, plan.n_components, plan.prior, plan.stochastic), *_dcgan(plan)
+
+
+def _maps(plan: Plan) -> int:
+    return 64 if plan.width is None else plan.width
+
+
+def _dcgan(plan: Plan) -> tuple[nn.Module, Callable[[], nn.Module]]:
+    """G, and how to make D."""
+    width = _maps(plan)
     return (
-        Encoder(trunk, n, plan.n_components, plan.prior, plan.stochastic),
         Generator(plan.small_shape, plan.n_components, width, plan.kernel_size, norm_epsilon=plan.norm_epsilon),
         lambda: Discriminator(
             plan.small_shape,
@@ -90,6 +105,7 @@ def _mlp(plan: Plan) -> tuple[Encoder, nn.Module, Callable[[], nn.Module]]:
 
 
 ARCHITECTURES: dict[str, Callable[[Plan], tuple[Encoder, nn.Module, Callable[[], nn.Module]]]] = {
+    "alexnet": _alexnet,
     "conv": _conv,
     "mlp": _mlp,
 }
@@ -101,11 +117,29 @@ def build(plan: Plan, *, discriminator: bool = True) -> tuple[Encoder, nn.Module
     Raises
     ------
     InputError
-        If there is no such architecture, or a setting does not fit it.
+        If there is no such architecture, or a setting does not fit it or the images.
     """
     if plan.architecture not in ARCHITECTURES:
         raise InputError(
             f"architecture={plan.architecture!r} is not known: choose one of {', '.join(sorted(ARCHITECTURES))}"
         )
+    _check_sizes(plan)
     encoder, generator, make_discriminator = ARCHITECTURES[plan.architecture](plan)
     return encoder, generator, make_discriminator() if discriminator else None
+
+
+def _check_sizes(plan: Plan) -> None:
+    height, width, _ = plan.image_shape
+    size = plan.generator_size
+    if size is None:
+        return
+    if height != width:
+        raise InputError(
+            f"generator_size={size} needs square images, and these are {height} x {width}: load them with "
+            f"load_images(source, size={max(size, min(height, width))}), or leave generator_size out"
+        )
+    if size > height:
+        raise InputError(
+            f"generator_size={size} is larger than the images, {height} x {width}: it is the side to which they are "
+            f"made smaller for G and D, so load larger images or give at most {height}"
+        )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ganfeat.arrays import ImageShape
-from ganfeat.nets.blocks import ZeroLinear
+from ganfeat.nets.blocks import ZeroLinear, at_least_float32
 
 
 class Pixels(nn.Module):
@@ -97,7 +97,7 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z_ND: torch.Tensor) -> torch.Tensor:
         """``(N, n_components)`` to ``float32 (N, C, H, W)``: the sigmoid's [0, 1], as [-1, 1]."""
-        pixels_NP = torch.sigmoid(self.output(self.second(self.first(z_ND), z_ND)).float())
+        pixels_NP = torch.sigmoid(at_least_float32(self.output(self.second(self.first(z_ND), z_ND))))
         return pixels_NP.mul(2).sub(1).view(-1, *self.image_size)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ganfeat.errors import InputError
+from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.families import Plan
 from ganfeat.objectives.base import Draw, Metrics, Player
 from ganfeat.objectives.encoding import EncodingObjective
@@ -43,6 +44,10 @@ class AutoEncoder(EncodingObjective):
         """E and G together."""
         return (Player("autoencoder", (self.encoder, self.generator), self.loss_of_autoencoder),)
 
+    def inputs_of_sampler(self, n: int, generator: torch.Generator, take: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """E(x): G never sees a latent of the prior."""
+        return self.encoder(take())
+
     def loss_of_autoencoder(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
         """The error summed over pixels, the mean over images."""
         target_NCHW = self.augment(draw.real_NCHW, draw.generator)
@@ -52,5 +57,5 @@ class AutoEncoder(EncodingObjective):
             noise_NCHW = torch.randn(shape, generator=draw.generator, device=device)
             seen_NCHW = target_NCHW + 2 * self.noise * noise_NCHW
         again_NCHW = self.generator(self.encoder(seen_NCHW))
-        error = ERRORS[self.loss]((again_NCHW.float() - self.small(target_NCHW)) / 2)
+        error = ERRORS[self.loss]((at_least_float32(again_NCHW) - self.small(target_NCHW)) / 2)
         return error.flatten(1).sum(1).mean(), {}

@@ -85,6 +85,13 @@ class Objective(nn.Module, ABC):
     def sampler(self) -> nn.Module:
         """The network that maps z ``(N, D)`` to images ``(N, C, H, W)`` in [-1, 1]."""
 
+    def inputs_of_sampler(self, n: int, generator: torch.Generator, take: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What the sampler is given while it learns, for its batch-norm statistics: latents of the prior.
+
+        ``take`` gives real images, for an objective whose sampler is given their codes.
+        """
+        return self.draw_latents(n, generator)
+
     def diagnose(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Metrics:
         """Measures on a batch that are no losses, for the record; called in evaluation mode, without gradients."""
         return {}

@@ -4,27 +4,59 @@ min_{G,E} max_D  E_x log D(x, E(x)) + E_z log(1 - D(G(z), z))           (BiGAN, 
 
 G and E are trained with swapped labels, which is the non-saturating form:
 ``-E_x log(1 - D(x, E(x))) - E_z log D(G(z), z)``. At the optimum G and E are each other's inverse (theorem 2). ALI is
-the same game with an encoder that draws from a Gaussian (its section 2, reparametrised).
+the same game with an encoder that draws from a Gaussian (its section 2, reparametrised). With ``mutual_information``,
+the GAN inside is InfoGAN (:mod:`ganfeat.objectives.infogan`), which has been proposed to disentangle the z that E
+learns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from ganfeat.nets.blocks import at_least_float32
+from ganfeat.nets.families import Plan
+from ganfeat.objectives import infogan
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
 from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.objectives.losses import discriminator_loss
 
 
 class BiGAN(EncodingObjective):
-    """The joint discriminator's game; ALI where the plan's encoder is stochastic."""
+    """The joint discriminator's game; ALI where the plan's encoder is stochastic.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its D must be joint.
+    simultaneous, augment
+        As in :class:`~ganfeat.objectives.encoding.EncodingObjective`.
+    mutual_information : float
+        Weight of InfoGAN's term; 0 for none.
+    n_codes : int
+        How many of z's first components are its codes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        simultaneous: bool = True,
+        augment: Sequence[str] = (),
+        mutual_information: float = 0.0,
+        n_codes: int = 10,
+    ) -> None:
+        super().__init__(plan, simultaneous=simultaneous, augment=augment)
+        self.information = infogan.on_images(plan, weight=mutual_information, n_codes=n_codes)
 
     def players(self) -> tuple[Player, ...]:
-        """D, then G and E together."""
+        """D, then G and E together (with InfoGAN's Q)."""
         assert self.discriminator is not None
+        reader = () if self.information is None else (self.information,)
         return (
             Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
-            Player("generator_encoder", (self.generator, self.encoder), self.loss_of_generator_and_encoder),
+            Player("generator_encoder", (self.generator, self.encoder, *reader), self.loss_of_generator_and_encoder),
         )
 
     def _pairs(self, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -48,19 +80,24 @@ class BiGAN(EncodingObjective):
         seen_NCHW, encoded_ND, generated_NCHW = self._pairs(draw)
         if not self.simultaneous:
             encoded_ND, generated_NCHW = encoded_ND.detach(), generated_NCHW.detach()
-        real_N = self.discriminator(seen_NCHW, encoded_ND).float()
-        generated_N = self.discriminator(generated_NCHW, draw.z_ND).float()
+        real_N = at_least_float32(self.discriminator(seen_NCHW, encoded_ND))
+        generated_N = at_least_float32(self.discriminator(generated_NCHW, draw.z_ND))
         draw.shared["logit real"], draw.shared["logit generated"] = real_N, generated_N
         metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
         return discriminator_loss(real_N, generated_N), metrics
 
     def loss_of_generator_and_encoder(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
-        """The swapped labels: ``-E log(1 - D(x, E(x))) - E log D(G(z), z)``."""
+        """The swapped labels: ``-E log(1 - D(x, E(x))) - E log D(G(z), z)``; of InfoGAN also ``-lambda L_I``."""
         assert self.discriminator is not None
         if self.simultaneous:
-            return discriminator_loss(draw.shared["logit generated"], draw.shared["logit real"]), {}
-        seen_NCHW, encoded_ND, generated_NCHW = self._pairs(draw)
-        with frozen(self.discriminator):
-            real_N = self.discriminator(seen_NCHW, encoded_ND).float()
-            generated_N = self.discriminator(generated_NCHW, draw.z_ND).float()
-        return discriminator_loss(generated_N, real_N), {}
+            real_N, generated_N = draw.shared["logit real"], draw.shared["logit generated"]
+        else:
+            seen_NCHW, encoded_ND, generated_NCHW = self._pairs(draw)
+            with frozen(self.discriminator):
+                real_N = at_least_float32(self.discriminator(seen_NCHW, encoded_ND))
+                generated_N = at_least_float32(self.discriminator(generated_NCHW, draw.z_ND))
+        loss = discriminator_loss(generated_N, real_N)
+        if self.information is None:
+            return loss, {}
+        term, metrics = self.information(draw.shared["generated"], draw.z_ND)
+        return loss + term, metrics

@@ -4,7 +4,7 @@ min_G max_D  E_x log D(x) + E_z log(1 - D(G(z))), G with the non-saturating loss
 
 D and G are both updated on every mini-batch, with the same z; the authors' code updates them on alternate ones.
 With ``augment``, D sees transformed images only, real and generated alike (after Zhao et al. 2020,
-arXiv:2006.10738).
+arXiv:2006.10738). With ``mutual_information``, it is InfoGAN (:mod:`ganfeat.objectives.infogan`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from ganfeat.arrays import ImageShape
+from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.dcgan import Discriminator, Generator
+from ganfeat.objectives import infogan
 from ganfeat.objectives.augment import Augment
 from ganfeat.objectives.base import Draw, Metrics, Objective, Player, frozen
 from ganfeat.objectives.losses import discriminator_loss, generator_loss
@@ -38,6 +40,10 @@ class GAN(Objective):
     prior : {"uniform", "normal"}
     augment : sequence of str
         Transforms of what D sees, by their names in :mod:`ganfeat.objectives.augment`.
+    mutual_information : float
+        Weight of InfoGAN's term; 0 for the plain GAN.
+    n_codes : int
+        How many of z's first components are its codes.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class GAN(Objective):
         norm_epsilon: float = 1e-5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
+        mutual_information: float = 0.0,
+        n_codes: int = 10,
     ) -> None:
         super().__init__()
         self.n_components = n_components
@@ -61,12 +69,16 @@ class GAN(Objective):
             image_shape, n_components, width, kernel_size, convs_per_scale, generator_maps, norm_epsilon
         )
         self.discriminator = Discriminator(image_shape, width, kernel_size, convs_per_scale, norm_epsilon)
+        self.information = infogan.on_trunk(
+            self.discriminator.head.in_features, n_components, prior, weight=mutual_information, n_codes=n_codes
+        )
 
     def players(self) -> tuple[Player, ...]:
-        """D, then G against the D just updated, on the same z."""
+        """D, then G (with InfoGAN's Q) against the D just updated, on the same z."""
+        reader = () if self.information is None else (self.information,)
         return (
             Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
-            Player("generator", (self.generator,), self.loss_of_generator),
+            Player("generator", (self.generator, *reader), self.loss_of_generator),
         )
 
     def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
@@ -86,22 +98,31 @@ class GAN(Objective):
         return self.generator
 
     def loss_of_discriminator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
-        """``-E log D(x) - E log(1 - D(G(z)))``.
+        """``-E log D(x) - E log(1 - D(G(z)))``, and of InfoGAN ``-lambda L_I``, for the trunk that D shares with Q.
 
         Real and generated images pass D as separate batches, each with its own batch statistics.
         """
         generated_NCHW = draw.shared["generated"] = self.generator(draw.z_ND)
-        real_N = self.discriminator(self.augment(draw.real_NCHW, draw.generator))
-        generated_N = self.discriminator(self.augment(generated_NCHW.detach(), draw.generator))
-        loss = discriminator_loss(real_N.float(), generated_N.float())
-        metrics = {
-            "logit/real": real_N.detach().float().mean(),
-            "logit/generated": generated_N.detach().float().mean(),
-        }
+        real_N = at_least_float32(self.discriminator(self.augment(draw.real_NCHW, draw.generator)))
+        generated_N, features_NF = self._judge(self.augment(generated_NCHW.detach(), draw.generator))
+        loss = discriminator_loss(real_N, generated_N)
+        if self.information is not None:
+            with frozen(self.information):
+                loss = loss + self.information(features_NF, draw.z_ND)[0]
+        metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
         return loss, metrics
 
     def loss_of_generator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
-        """``-E log D(G(z))`` under the updated D."""
+        """``-E log D(G(z))`` under the updated D, and of InfoGAN ``-lambda L_I``."""
         with frozen(self.discriminator):
-            generated_N = self.discriminator(self.augment(draw.shared["generated"], draw.generator))
-        return generator_loss(generated_N.float()), {}
+            generated_N, features_NF = self._judge(self.augment(draw.shared["generated"], draw.generator))
+        loss = generator_loss(generated_N)
+        if self.information is None:
+            return loss, {}
+        term, metrics = self.information(features_NF, draw.z_ND)
+        return loss + term, metrics
+
+    def _judge(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """D's logits, and the features that Q reads, too."""
+        features_NF = self.discriminator.features(x_NCHW)
+        return at_least_float32(self.discriminator.head(features_NF).squeeze(1)), features_NF

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from ganfeat.errors import InputError
+from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.encoder import Encoder
 from ganfeat.nets.families import Plan
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
@@ -63,8 +64,8 @@ class LatentRegressor(EncodingObjective):
         assert self.discriminator is not None
         generated_NCHW = draw.shared["generated"] = self.generator(draw.z_ND)
         seen_NCHW = generated_NCHW if self.simultaneous else generated_NCHW.detach()
-        real_N = self.discriminator(self.augment(self.small(draw.real_NCHW), draw.generator)).float()
-        generated_N = self.discriminator(self.augment(seen_NCHW, draw.generator)).float()
+        real_N = at_least_float32(self.discriminator(self.augment(self.small(draw.real_NCHW), draw.generator)))
+        generated_N = at_least_float32(self.discriminator(self.augment(seen_NCHW, draw.generator)))
         draw.shared["logit generated"] = generated_N
         metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
         return discriminator_loss(real_N, generated_N), metrics
@@ -76,7 +77,8 @@ class LatentRegressor(EncodingObjective):
             generated_N = draw.shared["logit generated"]
         else:
             with frozen(self.discriminator):
-                generated_N = self.discriminator(self.augment(draw.shared["generated"], draw.generator)).float()
+                seen_NCHW = self.augment(draw.shared["generated"], draw.generator)
+                generated_N = at_least_float32(self.discriminator(seen_NCHW))
         loss = generator_loss(generated_N)
         if not self.joint:
             return loss, {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import tempfile
 import time
@@ -24,6 +23,7 @@ from ganfeat.importers.dcgan_code import import_dcgan_code
 from ganfeat.probes import Protocol, few_label_curve
 from ganfeat.probes.curves import Stage
 from ganfeat.recipes.feature_sets import CENTRED, Make, baselines, of_network
+from ganfeat.recipes.kept import digest, kept_scores, training_seconds
 from ganfeat.version import __version__
 
 SHAPE = (32, 32, 3)
@@ -185,7 +185,7 @@ def run(
     if imported is not None:
         sets |= of_network(recipe.imported, imported, learn, test, mirror=recipe.mirror, recalibrate=True)
     settings = _settings(recipe, plan, scale, seed, learn, test, own, imported)
-    scores = {name: entry for name, entry in _kept(out / "scores.json", settings).items() if name in sets}
+    scores = {name: entry for name, entry in kept_scores(out / "scores.json", settings).items() if name in sets}
     kept = list(scores)
     out.mkdir(parents=True, exist_ok=True)
     for name, make in sets.items():
@@ -273,39 +273,16 @@ def _settings(
         },
         "network": None if plan.network is None else json.loads(json.dumps(dict(plan.network))),
         "epochs": None if own is None else own.n_iter_,
-        "learned": None if own is None else _digest(own),
+        "learned": None if own is None else digest(own.discriminator_),
         "weights": None if imported is None else imported._data["fingerprint"],
         "protocols": json.loads(json.dumps({key: p.card() for key, p in recipe.protocols.items()})),
     }
 
 
-def _digest(gan: DCGAN) -> str:
-    """Of what a discriminator has learned."""
-    parts = [fingerprint(parameter.detach().cpu().numpy()) for parameter in gan.discriminator_.parameters()]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores of an interrupted run of the same settings."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict) or content.get("settings") != settings:
-        return {}
-    scores = content.get("scores")
-    return dict(scores) if isinstance(scores, dict) else {}
-
-
 def _seconds(own: DCGAN | None, scores: Mapping[str, Any], kept: Sequence[str], this_call: float) -> dict[str, float]:
     """Time of training and of scoring, over all calls; what of the scoring is from earlier ones; and of this call."""
-    training, last = 0.0, 0.0
-    for record in own.history_ if own is not None else ():  # its seconds begin anew whenever a training goes on
-        seconds = float(record["seconds"])
-        training += seconds - last if seconds >= last else seconds
-        last = seconds
     return {
-        "training": round(training, 1),
+        "training": 0.0 if own is None else training_seconds(own.history_),
         "scoring": round(sum(s["seconds"] for s in scores.values()), 1),
         "scoring in earlier calls": round(sum(scores[name]["seconds"] for name in kept), 1),
         "this call": round(this_call, 1),

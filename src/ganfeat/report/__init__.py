@@ -14,7 +14,7 @@ from ganfeat.report.figures import accuracy_curve, training_curves
 from ganfeat.report.maps import feature_map
 from ganfeat.report.overview import draw_overview
 from ganfeat.report.page import Section, write_page
-from ganfeat.report.pictures import image_sheet, neighbours, samples_over_time
+from ganfeat.report.pictures import image_sheet, neighbours, reconstructions_over_time, samples_over_time
 from ganfeat.report.run import FeatureMap, Neighbours, RunReport, write_report
 from ganfeat.report.tables import accuracy_table, protocol_card, settings_table
 
@@ -30,6 +30,7 @@ __all__ = [
     "image_sheet",
     "neighbours",
     "protocol_card",
+    "reconstructions_over_time",
     "samples_over_time",
     "settings_table",
     "training_curves",

@@ -15,22 +15,53 @@ from ganfeat.report.tables import draws_in_words, method_name
 Floats = npt.NDArray[np.float64]
 
 _SMOOTH_ABOVE = 300  # records; below, the raw line alone
+_MARKED_UP_TO = 60  # records; above, no dots on the line
+
+_MEASURES: list[tuple[str, dict[str, str], str, dict[str, Any]]] = [
+    (
+        "Reconstruction error",
+        {
+            "reconstruction/real": "real",
+            "reconstruction/real_shuffled": "real, shuffled",
+            "reconstruction/generated": "G(z)",
+            "reconstruction/generated_shuffled": "G(z), shuffled",
+        },
+        "Distance of an image x, real or drawn by G, to G(E(x)), with pixels from 0 to 1. Dashed: to the "
+        "reconstruction of another image, which it must be well below.",
+        {"zero": True, "baselines": ("real, shuffled", "G(z), shuffled")},
+    ),
+    (
+        "Cycle error",
+        {"cycle/z": "z", "cycle/z_shuffled": "shuffled"},
+        "Root mean square of z - E(G(z)). Dashed: beside the z of another image.",
+        {"zero": True, "baselines": ("shuffled",)},
+    ),
+    (
+        "1-NN accuracy, %",
+        {"knn/output": "E(x)", "knn/trunk": "layer before"},
+        "How often the training image nearest to a held-out one, by its features, has the same label. Labels are "
+        "used for this alone.",
+        {"scale": 100.0},
+    ),
+]
+"""Title, keys and their names, caption, and how to draw it, of the charts of what was measured now and then."""
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> str:
-    """Draw the losses and the discriminator's logits over the epochs.
+    """Draw the losses, the discriminator's logits and what was measured of an encoder over the epochs.
 
     Parameters
     ----------
     history : sequence of mapping
-        Records with a float ``"epoch"`` and any of ``"loss/<player>"``, ``"logit/real"`` and
-        ``"logit/generated"``. A record may lack a key; values that are not finite are left out. Above 300
+        Records with a float ``"epoch"`` and any of ``"loss/<player>"``, ``"logit/real"``, ``"logit/generated"`` and
+        what :class:`ganfeat.estimators.monitor.Monitor` measures: ``"reconstruction/..."``, ``"cycle/..."``,
+        ``"knn/..."``. A record may lack a key; values that are not finite are left out. Above 300
         records a running mean is drawn over the faint raw line.
 
     Returns
     -------
     str
-        Up to two ``<figure>`` elements; a chart without data is left out.
+        Up to five ``<figure>`` elements; a chart without data is left out.
     """
     losses = _losses(history)
     logits = {"logit/real": "real", "logit/generated": "generated"}
@@ -41,6 +72,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> str:
             "What the discriminator says of real and of generated images: apart, it tells them from each "
             "other; together, it cannot.", zero=True,
         ),
+        *(_history_chart(history, keys, title, caption, **how) for title, keys, caption, how in _MEASURES),
     ]  # fmt: skip
     drawn = [chart for chart in charts if chart]
     return f'<div class="pair">\n{chr(10).join(drawn)}\n</div>' if drawn else ""
@@ -122,8 +154,11 @@ def _history_chart(
     caption: str,
     *,
     zero: bool = False,
+    scale: float = 1.0,
+    baselines: Sequence[str] = (),
 ) -> str:
-    lines = {name: line for key, name in keys.items() if len((line := _line(history, key))[0])}
+    found = {name: _line(history, key) for key, name in keys.items()}
+    lines = {name: (x, scale * y) for name, (x, y) in found.items() if len(x)}
     if not lines:
         return ""
     finite = np.concatenate([y for _, y in lines.values()])
@@ -139,13 +174,20 @@ def _history_chart(
         ends = []
         if zero:
             axes.axhline(0, color=MUTED, linewidth=1)
-        for k, (x, y) in enumerate(lines.values()):
+        colours = list[str]()
+        for name, (x, y) in lines.items():
+            baseline = name in baselines
+            colours.append(colours[-1] if baseline and colours else series(len(set(colours))))
             smooth = len(x) > _SMOOTH_ABOVE
-            faint = {"linewidth": 0.7, "alpha": 0.3} if smooth else {"linewidth": 1.6}
-            axes.plot(*_thinned(x, y), color=series(k), **faint)
+            style: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.3} if smooth else {"linewidth": 1.6}
+            if baseline:
+                style["linestyle"] = (0, (4, 3))
+            elif len(x) <= _MARKED_UP_TO:
+                style |= {"marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+            axes.plot(*_thinned(x, y), color=colours[-1], **style)
             if smooth:
                 y = _running_mean(y, max(5, len(y) // 60))
-                axes.plot(*_thinned(x, y), color=series(k), linewidth=1.8)
+                axes.plot(*_thinned(x, y), color=colours[-1], linewidth=1.8)
             ends.append((float(x[-1]), float(np.clip(y[-1], low - room, high + room))))
         axes.set_ylim(low - room, high + room)
         axes.margins(x=0.01)
@@ -153,7 +195,7 @@ def _history_chart(
         axes.locator_params(axis="both", nbins=6)
         axes.set_xlabel("epoch", labelpad=6)
         _title(axes, title)
-        end_labels(axes, ends, list(lines), [series(k) for k in range(len(lines))], right=right)
+        end_labels(axes, ends, list(lines), colours, right=right)
 
     if any(len(x) > _SMOOTH_ABOVE for x, _ in lines.values()):
         caption += " Faint: every record; strong: their running mean."

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ganfeat.pictures import in_pairs
 from ganfeat.report.tables import class_name
 
 Images = npt.NDArray[np.uint8]
@@ -95,17 +96,51 @@ def samples_over_time(
     """
     if not frames:
         return ""
-    if len(frames) > _MOST_FRAMES:
-        frames = [frames[i] for i in np.linspace(0, len(frames) - 1, _MOST_FRAMES).round().astype(int)]
-    sheets = "\n".join(
-        _fitted_sheet(images, label, f"{{n}} generated images, {label}", f' data-label="{escape(label)}"')
-        for label, images in frames
+    body = _frames(
+        [
+            _fitted_sheet(images, label, f"{{n}} generated images, {label}", _data(label))
+            for label, images in _most(frames)
+        ]
     )
-    body = f'<div class="frames">\n{sheets}\n</div>\n{_SLIDER if len(frames) > 1 else ""}'
     if reference is None:
         return body
     real = _fitted_sheet(reference, reference_label, f"{{n}} {reference_label.lower()}")
     return f'<div class="pair">\n<div>\n{body}\n</div>\n{real}\n</div>'
+
+
+def reconstructions_over_time(frames: Sequence[tuple[str, Images]], real: Images) -> str:
+    """Show images above what the networks make of them, G(E(x)), as they learn; like :func:`samples_over_time`.
+
+    Parameters
+    ----------
+    frames : sequence of (str, ndarray of uint8 (n, height, width, channels))
+        A label such as ``"epoch 5"`` and the reconstructions then, first to last.
+    real : ndarray of uint8, shape (n, height, width, channels)
+        The images, in the same order and size.
+
+    Returns
+    -------
+    str
+        HTML; empty if there are no frames.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many reconstructions as images, or in another size.
+    """
+    if wrong := [images.shape for _, images in frames if images.shape != real.shape]:
+        raise ValueError(f"reconstructions {wrong[0]} must have the shape of the images, {real.shape}")
+    if not frames:
+        return ""
+    scale, columns = _fit(real)
+    n = min(len(real) - len(real) % columns, columns * max(1, columns // 2))
+    alt = f"{n} real images in rows, each row above its reconstructions, "
+    return _frames(
+        [
+            _sheet(in_pairs(real[:n], images[:n], columns), columns, scale, label, alt + label, _data(label))
+            for label, images in _most(frames)
+        ]
+    )
 
 
 def neighbours(
@@ -187,11 +222,31 @@ def _tile(image_HWC: Images, alt: str) -> str:
     return f'<img class="pixels" src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
-def _fitted_sheet(images_NHWC: Images, caption: str, alt: str, attributes: str = "") -> str:
-    """Fill half of the page's width with a square of at most 8 x 8 images, small ones enlarged."""
+def _most(frames: Sequence[tuple[str, Images]]) -> list[tuple[str, Images]]:
+    """At most as many frames as a page shows, the first and the last of them."""
+    count = min(_MOST_FRAMES, len(frames))
+    return [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+
+
+def _frames(sheets: Sequence[str]) -> str:
+    """Sheets in a row, with a slider where there are several."""
+    return f'<div class="frames">\n{chr(10).join(sheets)}\n</div>\n{_SLIDER if len(sheets) > 1 else ""}'
+
+
+def _data(label: str) -> str:
+    return f' data-label="{escape(label)}"'
+
+
+def _fit(images_NHWC: Images) -> tuple[int, int]:
+    """Scale and columns, at most 8, that fill half of the page's width."""
     cell = images_NHWC.shape[2] + 1
     scale = max(_SHEET_WIDTH // (8 * cell), 2 if cell <= 49 else 1)
-    columns = min(8, max(1, _SHEET_WIDTH // (scale * cell)), len(images_NHWC))
+    return scale, min(8, max(1, _SHEET_WIDTH // (scale * cell)), len(images_NHWC))
+
+
+def _fitted_sheet(images_NHWC: Images, caption: str, alt: str, attributes: str = "") -> str:
+    """Fill half of the page's width with a square of at most 8 x 8 images, small ones enlarged."""
+    scale, columns = _fit(images_NHWC)
     shown = images_NHWC[: columns * columns]
     return _sheet(shown, columns, scale, caption, alt.format(n=len(shown)), attributes)
 

@@ -54,6 +54,10 @@ class RunReport:
         Labels and samples, first to last.
     real : ndarray of uint8, shape (n, height, width, channels), optional
         Real images to set beside the samples.
+    reconstructions : sequence of (str, ndarray of uint8 (n, height, width, channels))
+        Labels and reconstructions of ``reconstructed``, first to last.
+    reconstructed : ndarray of uint8, shape (n, height, width, channels), optional
+        Images, in the size of their reconstructions.
     history : sequence of mapping
         The run's records, as for :func:`~ganfeat.report.training_curves`.
     feature_map : FeatureMap, optional
@@ -73,6 +77,8 @@ class RunReport:
     results: Mapping[str, Any] | None = None
     samples: Sequence[tuple[str, Images]] = ()
     real: Images | None = None
+    reconstructions: Sequence[tuple[str, Images]] = ()
+    reconstructed: Images | None = None
     history: Sequence[Mapping[str, Any]] = ()
     feature_map: FeatureMap | None = None
     neighbours: Neighbours | None = None
@@ -106,9 +112,11 @@ def write_report(report: RunReport, path: str | os.PathLike[str]) -> Path:
 
 
 def _sections(report: RunReport) -> list[Section]:
-    worth = drawn = near = ""
+    worth = drawn = near = again = ""
     if report.results is not None:
         worth = f"{tables.accuracy_table(report.results)}\n{figures.accuracy_curve(report.results)}"
+    if report.reconstructed is not None:
+        again = pictures.reconstructions_over_time(report.reconstructions, report.reconstructed)
     if (spots := report.feature_map) is not None:
         drawn = maps.feature_map(spots.points, spots.labels, spots.classes, spots.caption)
     if (found := report.neighbours) is not None:
@@ -127,6 +135,10 @@ def _sections(report: RunReport) -> list[Section]:
         Section(
             "Samples over time", "samples", pictures.samples_over_time(report.samples, reference=report.real),
             "What the generator draws from the same latents as it learns.",
+        ),
+        Section(
+            "Reconstructions", "reconstructions", again,
+            "Rows of real images, and under each row what the generator makes of the encoder's code for them.",
         ),
         Section("Training", "training", figures.training_curves(report.history)),
         Section(

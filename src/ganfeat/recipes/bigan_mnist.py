@@ -1,0 +1,320 @@
+"""Permutation-invariant MNIST: BiGAN, its baselines, and one nearest neighbour (BiGAN, section 4.1 and table 1).
+
+(Donahue, Krähenbühl & Darrell 2017, arXiv:1605.09782.) Every method learns from the 60,000 training images without
+labels; the layer before the output (of E; of D for the row "D") is scored by the accuracy of one nearest neighbour
+among the training images, on the 10,000 test images. The authors' log has that layer at 96.84 % before any
+training, so each row stands beside its own untrained network, over several seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganfeat.checkpoint import RunFolder, write_atomically
+from ganfeat.data import ImageDataset, load_images
+from ganfeat.device import describe_machine
+from ganfeat.errors import InputError
+from ganfeat.estimators import AutoEncoder, BiGAN, LatentRegressor
+from ganfeat.estimators.encoders import EncoderEstimator
+from ganfeat.probes.baselines import principal_components
+from ganfeat.probes.curves import Stage
+from ganfeat.recipes.kept import digest, kept_scores, training_seconds
+from ganfeat.recipes.nearest import Judge, Score
+from ganfeat.version import __version__
+
+NAME = "bigan-mnist"
+ABOUT = "One nearest neighbour on the encoder family's layers, permutation-invariant MNIST"
+FILES = {
+    part: tuple(f"{stem}-images{sep}idx3-ubyte{end}" for sep in "-." for end in (".gz", ""))
+    for part, stem in (("train", "train"), ("test", "t10k"))
+}
+"""Names that a part of the data set may have."""
+PAPER = "Donahue, Krähenbühl & Darrell 2017, table 1"
+NETWORKS: Mapping[str, Any] = {
+    "architecture": "mlp",
+    "n_components": 50,
+    "norm_epsilon": 1e-8,
+    "weight_decay": 2.5e-5,
+    "batch_size": 128,
+    "learning_rate": 2e-4,
+}
+"""The paper's, with the details of the released code."""
+UNTRAINED_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network to train: its estimator, and what it has beside :data:`NETWORKS`."""
+
+    estimator: type[EncoderEstimator]
+    settings: Mapping[str, Any]
+
+
+RUNS: dict[str, Run] = {
+    "bigan": Run(BiGAN, {}),
+    "lr": Run(LatentRegressor, {}),
+    "jlr": Run(LatentRegressor, {"joint": 0.25}),
+    "ae-l2": Run(AutoEncoder, {"loss": "l2"}),
+    "ae-l1": Run(AutoEncoder, {"loss": "l1"}),
+}
+"""By the name of their folder. The latent regressor's D and G are those of a plain GAN: E does not touch them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: which network of which run, and the paper's accuracy in percent."""
+
+    run: str
+    published: float | None
+    network: str = "encoder"
+
+
+ROWS: dict[str, Row] = {
+    "BiGAN": Row("bigan", 97.39),
+    "D": Row("lr", 97.30, "discriminator"),
+    "latent regressor": Row("lr", 97.44),
+    "joint latent regressor": Row("jlr", 97.13),
+    "autoencoder, l2": Row("ae-l2", 97.58),
+    "autoencoder, l1": Row("ae-l1", 97.63),
+}
+TRUNK = {"encoder": "trunk", "discriminator": "discriminator.trunk"}
+"""The layer before the output."""
+TARGET = ("BiGAN", 97.39)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run: epochs, of which the second half with a falling learning rate.
+
+    ``more`` says which runs have other numbers of epochs.
+    """
+
+    epochs: int
+    more: Mapping[str, int] = field(default_factory=dict)
+    width: int | None = None
+    images: int | None = None
+    test: int | None = None
+    expects: str = ""
+
+    def epochs_of(self, run: str) -> int:
+        """Epochs of a run."""
+        return self.more.get(run, self.epochs)
+
+
+SCALES = {
+    "smoke": Scale(1, width=64, images=1000, test=500, expects="a minute; its numbers mean nothing"),
+    "cpu": Scale(100, {"bigan": 200}, expects="a quarter of the paper's epochs, half of them for BiGAN; about 3 hours"),
+    "full": Scale(400, expects="the paper's epochs: 1.5 to 2.5 hours a method on one CPU core"),
+}
+
+
+def read_pair(folder: Path, scale: Scale, stage: Stage) -> tuple[ImageDataset, ImageDataset]:
+    """MNIST's training and test images, with labels.
+
+    Raises
+    ------
+    InputError
+        If the folder has none of :data:`FILES`.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--data {folder} is no folder: give the one with MNIST's {FILES['train'][0]}")
+    sets = []
+    for part, limit in (("train", scale.images), ("test", scale.test)):
+        file = next((folder / name for name in FILES[part] if (folder / name).is_file()), None)
+        if file is None:
+            raise InputError(f"--data {folder} has no {FILES[part][0]}: give the folder with MNIST's four files")
+        with stage(f"reading {part}", 0) as update:
+            images = load_images(file, limit=limit, strict=True, progress=update)
+        if images.labels is None:
+            raise InputError(f"{file} has no labels file beside it: accuracy needs them")
+        sets.append(images)
+    return sets[0], sets[1]
+
+
+def make(run: str, scale: Scale, seed: int, device: str = "auto") -> EncoderEstimator:
+    """The estimator of a run, not fitted."""
+    chosen = RUNS[run]
+    settings = {
+        **NETWORKS,
+        **({} if scale.width is None else {"width": scale.width}),
+        "max_iter": scale.epochs_of(run),
+        "decay_iter": scale.epochs_of(run) // 2,
+        **chosen.settings,
+    }
+    return chosen.estimator(**settings, random_state=seed, device=device)
+
+
+def run(
+    out: Path,
+    data: Path | str,
+    stage: Stage,
+    *,
+    scale: str = "cpu",
+    methods: Sequence[str] = (),
+    seeds: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    command: str = "",
+    on_start: Callable[[EncoderEstimator], None] = lambda model: None,
+) -> dict[str, Any] | None:
+    """Train the methods, score them, write ``results.json``; every network is a run folder in ``out``.
+
+    What was trained and scored before under the same settings is kept, so an interrupted run goes on, and several
+    processes may train different methods into the same folder.
+
+    Parameters
+    ----------
+    out : Path
+    data : Path or str
+        Folder of MNIST's files.
+    stage
+        Opens progress displays.
+    scale : {"smoke", "cpu", "full"}
+    methods : sequence of str
+        Names of :data:`RUNS`; all, if empty.
+    seeds : int
+        Networks a method.
+    seed : int
+        The first one's.
+    device
+    command : str
+        As it was typed, for the results.
+    on_start : callable(model), optional
+        Given each model before it is trained, so that a signal may stop it.
+
+    Returns
+    -------
+    dict or None
+        What is in ``results.json``; None if a training was stopped early.
+    """
+    for name in methods:
+        if name not in RUNS:
+            raise InputError(f"--methods {name} is not known: choose from {', '.join(RUNS)}")
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds} must be at least 1")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: give a folder")
+    plan, began = SCALES[scale], time.perf_counter()
+    wanted = [name for name in RUNS if not methods or name in methods]
+    for name in wanted:
+        make(name, plan, seed, device).check_parameters()
+    learn, test = read_pair(Path(data), plan, stage)
+    models: dict[tuple[str, int], EncoderEstimator] = {}
+    for name in wanted:
+        for one in range(seed, seed + seeds):
+            model = make(name, plan, one, device)
+            on_start(model)
+            with stage(f"training {name}, seed {one}", 0) as update:
+                for record in model.iter_fit(replace(learn, labels=None), run=out / f"{name}-{one}", log_every=50):
+                    update(record["step"], record["total_steps"], note=f"{record['images_per_second']:,.0f} images/s")
+            if not model.finished_:
+                return None
+            models[name, one] = model
+    judge = Judge(learn, test)
+    settings = {
+        "recipe": NAME,
+        "scale": scale,
+        "ganfeat": __version__,
+        "images": [learn.fingerprint(), test.fingerprint()],
+    }
+    scores = kept_scores(out / "scores.json", settings)
+    for key, work in _scorings(judge, models).items():
+        if key not in scores:
+            with stage(f"scoring: {key}", 0):
+                scores[key] = work()
+            write_atomically(out / "scores.json", json.dumps({"settings": settings, "scores": scores}).encode())
+    results: dict[str, Any] = {
+        "command": command,
+        "recipe": NAME,
+        "scale": scale,
+        "machine": describe_machine(next(iter(models.values())).device_),
+        "ganfeat": __version__,
+        "seeds": list(range(seed, seed + seeds)),
+        "seconds": {
+            "training": {f"{name}, seed {one}": training_seconds(m.history_) for (name, one), m in models.items()},
+            "this call": round(time.perf_counter() - began, 1),
+        },
+        "learned_from": len(learn),
+        "test": len(test),
+        "network": {**NETWORKS, "decay_iter": "the second half of the epochs"},
+        "baselines": {name: scores[name] for name in ("raw pixels", "PCA")},
+        "untrained": {
+            network: [scores[f"untrained {network}, seed {k}"] for k in range(UNTRAINED_SEEDS)]
+            for network in _networks(models)
+        },
+        "results": {title: _row(row, models, scores) for title, row in ROWS.items() if row.run in wanted},
+        "protocol": {
+            "features": "trunk: the layer before the output; output: E(x)",
+            "classifier": "1 nearest neighbour, Euclidean, among the training images",
+            "batch norm": "statistics re-estimated on the training images, then frozen",
+            "interval": "95 %, normal, over test images; differences are paired over them",
+            "published": PAPER,
+        },
+    }
+    results["target"] = None if scale == "smoke" else _target(results)
+    RunFolder(out).write_json("results.json", results)
+    return results
+
+
+def _networks(models: Mapping[tuple[str, int], EncoderEstimator]) -> list[str]:
+    """Kinds of network that are scored."""
+    return [n for n in TRUNK if any(row.network == n for row in ROWS.values() for name, _ in models if row.run == name)]
+
+
+def _key(row: Row, seed: int, model: EncoderEstimator) -> str:
+    """The name that a row's score is kept by: it is of these very weights."""
+    return f"{row.network} of {row.run}, seed {seed}, {digest(model.objective_)[:12]}"
+
+
+def _scorings(judge: Judge, models: Mapping[tuple[str, int], EncoderEstimator]) -> dict[str, Callable[[], Score]]:
+    """Everything to be scored, by the name that its score is kept by."""
+    work: dict[str, Callable[[], Score]] = {
+        "raw pixels": lambda: judge.rows(*judge.pixels()),
+        "PCA": lambda: judge.rows(*principal_components(*judge.pixels())),
+    }
+    for network in _networks(models):
+        row = next(row for row in ROWS.values() if row.network == network and any(row.run == n for n, _ in models))
+        first = next(model for (name, _), model in models.items() if name == row.run)
+        for k in range(UNTRAINED_SEEDS):
+            work[f"untrained {network}, seed {k}"] = partial(_untrained, judge, first, network, k)
+    for (name, seed), model in models.items():
+        for row in ROWS.values():
+            if row.run == name:
+                work[_key(row, seed, model)] = partial(judge.against_untrained, model, row.network, TRUNK[row.network])
+    return work
+
+
+def _untrained(judge: Judge, model: EncoderEstimator, network: str, seed: int) -> Score:
+    """Another untrained network of the same shape."""
+    return judge.rows(*judge.features(model.random_init(judge.learn, seed), network, TRUNK[network]))
+
+
+def _row(row: Row, models: Mapping[tuple[str, int], EncoderEstimator], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table: every seed's score, and their mean beside the paper's."""
+    by_seed = {seed: scores[_key(row, seed, model)] for (name, seed), model in models.items() if name == row.run}
+    accuracies = [100 * entry["trunk"]["accuracy"] for entry in by_seed.values()]
+    return {
+        "run": row.run,
+        "epochs": next(model.n_iter_ for (name, _), model in models.items() if name == row.run),
+        "published": row.published,
+        "accuracy": float(np.mean(accuracies)),
+        "points_above_published": None if row.published is None else float(np.mean(accuracies)) - row.published,
+        "seeds": by_seed,
+    }
+
+
+def _target(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """By how much the goal is passed or missed, in points."""
+    name, goal = TARGET
+    if name not in results["results"]:
+        return None
+    reached = results["results"][name]["accuracy"]
+    return {"row": name, "goal": goal, "reached": reached, "points_above": reached - goal}
