@@ -60,6 +60,9 @@ CONTINUABLE = (
     "estimator.decay_iter: None -> 0",
     "estimator.mutual_information: None -> 0.0",
     "estimator.n_codes: None -> 10",
+    "estimator.agreement: None -> 0.0",
+    "estimator.regression: None -> 1.0",
+    "estimator.views: None -> ['affine', 'affine', 'translate']",
 )
 """Differences that are allowed between the start of a run and its continuation: whole lines, or all of a setting
 where a line ends in a colon."""

@@ -19,9 +19,9 @@ SETTINGS: dict[str, type] = {
     **dict.fromkeys(("max_iter", "batch_size", "decay_iter"), int),
     **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
     **dict.fromkeys(("validation",), float),
-    **dict.fromkeys(("norm_epsilon", "joint", "noise", "mutual_information"), float),
+    **dict.fromkeys(("norm_epsilon", "joint", "noise", "mutual_information", "agreement", "regression"), float),
     **dict.fromkeys(("strict", "tensorboard"), bool),
-    "augment": tuple,
+    **dict.fromkeys(("augment", "views"), tuple),
     "pack": Path,
 }
 """What a settings file may say, and of which type."""
@@ -112,6 +112,27 @@ def train(
     n_codes: Annotated[
         int | None,
         Parameter(help="How many, for --mutual-information. Only for dcgan, bigan, ali. [default: 10]"),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        Parameter(
+            help="Weight of a contrastive term: E must tell an image from others, however --views transform it. Not "
+            "for dcgan. [default: 0]"
+        ),
+    ] = None,
+    views: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Transforms for --agreement, applied in turn, as for --augment; they should leave what an image "
+            "shows. Not for dcgan. [default: affine, affine, translate]"
+        ),
+    ] = None,
+    regression: Annotated[
+        float | None,
+        Parameter(
+            help="Weight of the regression of z in E's loss; 0 with an --agreement is a control. Only for "
+            "latent-regressor. [default: 1]"
+        ),
     ] = None,
     joint: Annotated[
         float | None,

@@ -20,6 +20,7 @@ from ganfeat.estimators.base import GANEstimator
 from ganfeat.features import Taps
 from ganfeat.nets.encoder import resized
 from ganfeat.nets.families import Plan
+from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.autoencoder import AutoEncoder as AutoEncoderObjective
 from ganfeat.objectives.bigan import BiGAN as BiGANObjective
 from ganfeat.objectives.encoding import EncodingObjective
@@ -81,8 +82,13 @@ class EncoderEstimator(GANEstimator):
     def _named(self, network: nn.Module, taps: Taps) -> Taps:
         return layers.named(network, taps)
 
-    def _augment(self) -> Sequence[str]:
-        return [self.augment] if isinstance(self.augment, str) else self.augment
+    def _transforms(self) -> dict[str, Any]:
+        require("agreement", self.agreement, float, least=0)
+        return {
+            "augment": [self.augment] if isinstance(self.augment, str) else self.augment,
+            "agreement": self.agreement,
+            "views": [self.views] if isinstance(self.views, str) else self.views,
+        }
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Features of images: E(x), or other layers of E, as ``taps`` says.
@@ -237,6 +243,11 @@ class BiGAN(EncoderEstimator):
         (:mod:`ganfeat.objectives.infogan`).
     n_codes : int
         How many codes; they matter only with ``mutual_information``.
+    agreement : float
+        Weight of a contrastive term in E's loss: E must tell an image from others, however it is transformed
+        (:mod:`ganfeat.objectives.agreement`); 0 for none.
+    views : sequence of {"translate", "affine", "flip", "cutout", "colour"}
+        The transforms; they should leave what an image shows.
     max_iter : int, optional
         Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
@@ -311,6 +322,8 @@ class BiGAN(EncoderEstimator):
         augment: Sequence[str] = (),
         mutual_information: float = 0.0,
         n_codes: int = 10,
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -340,6 +353,8 @@ class BiGAN(EncoderEstimator):
         self.augment = augment
         self.mutual_information = mutual_information
         self.n_codes = n_codes
+        self.agreement = agreement
+        self.views = views
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -367,7 +382,7 @@ class BiGAN(EncoderEstimator):
         return BiGANObjective(
             plan,
             simultaneous=self._simultaneous(),
-            augment=self._augment(),
+            **self._transforms(),
             mutual_information=self.mutual_information,
             n_codes=self.n_codes,
         )
@@ -401,6 +416,8 @@ class ALI(BiGAN):
         augment: Sequence[str] = (),
         mutual_information: float = 0.0,
         n_codes: int = 10,
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -430,6 +447,8 @@ class ALI(BiGAN):
         self.augment = augment
         self.mutual_information = mutual_information
         self.n_codes = n_codes
+        self.agreement = agreement
+        self.views = views
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -460,6 +479,8 @@ class LatentRegressor(EncoderEstimator):
     joint : float
         Weight of the regression in G's loss: 0 is the plain latent regressor, 0.25 the BiGAN authors' joint one. With
         1 G and E may agree on a degenerate code.
+    regression : float
+        Weight of the regression in E's loss; 0 with an ``agreement`` leaves E to that alone, as a control.
     n_components : int
         Length of z.
     architecture : {"conv", "mlp", "alexnet"}
@@ -481,6 +502,11 @@ class LatentRegressor(EncoderEstimator):
         updated before it.
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
         Random transforms of the images that the networks see.
+    agreement : float
+        Weight of a contrastive term in E's loss: E must tell an image from others, however it is transformed
+        (:mod:`ganfeat.objectives.agreement`); 0 for none.
+    views : sequence of {"translate", "affine", "flip", "cutout", "colour"}
+        The transforms; they should leave what an image shows.
     max_iter : int, optional
         Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
@@ -533,6 +559,7 @@ class LatentRegressor(EncoderEstimator):
         self,
         *,
         joint: float = 0.0,
+        regression: float = 1.0,
         n_components: int = 100,
         architecture: str = "conv",
         width: int | None = None,
@@ -542,6 +569,8 @@ class LatentRegressor(EncoderEstimator):
         prior: str = "uniform",
         update_order: str = "simultaneous",
         augment: Sequence[str] = (),
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -561,6 +590,7 @@ class LatentRegressor(EncoderEstimator):
         verbose: int = 0,
     ) -> None:
         self.joint = joint
+        self.regression = regression
         self.n_components = n_components
         self.architecture = architecture
         self.width = width
@@ -570,6 +600,8 @@ class LatentRegressor(EncoderEstimator):
         self.prior = prior
         self.update_order = update_order
         self.augment = augment
+        self.agreement = agreement
+        self.views = views
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -590,11 +622,13 @@ class LatentRegressor(EncoderEstimator):
 
     def _objective(self, image_shape: ImageShape) -> LatentRegressorObjective:
         require("joint", self.joint, float, least=0)
+        require("regression", self.regression, float, least=0)
         return LatentRegressorObjective(
             self._plan(image_shape, joint=False),
             joint=self.joint,
+            regression=self.regression,
             simultaneous=self._simultaneous(),
-            augment=self._augment(),
+            **self._transforms(),
         )
 
 
@@ -627,6 +661,11 @@ class AutoEncoder(EncoderEstimator):
         Distribution of z: U(-1, 1), where E ends in 2 sigmoid - 1, or N(0, 1), where it is linear.
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
         Random transforms of the images, before the noise; G must give the transformed image.
+    agreement : float
+        Weight of a contrastive term in E's loss: E must tell an image from others, however it is transformed
+        (:mod:`ganfeat.objectives.agreement`); 0 for none.
+    views : sequence of {"translate", "affine", "flip", "cutout", "colour"}
+        The transforms; they should leave what an image shows.
     max_iter : int, optional
         Epochs. By default 25, and more for small sets: as many as make 3,000 mini-batches.
     batch_size : int
@@ -688,6 +727,8 @@ class AutoEncoder(EncoderEstimator):
         norm_epsilon: float = 1e-5,
         prior: str = "uniform",
         augment: Sequence[str] = (),
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
         max_iter: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 2e-4,
@@ -716,6 +757,8 @@ class AutoEncoder(EncoderEstimator):
         self.norm_epsilon = norm_epsilon
         self.prior = prior
         self.augment = augment
+        self.agreement = agreement
+        self.views = views
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -737,5 +780,5 @@ class AutoEncoder(EncoderEstimator):
     def _objective(self, image_shape: ImageShape) -> AutoEncoderObjective:
         require("noise", self.noise, float, least=0)
         return AutoEncoderObjective(
-            self._plan(image_shape, joint=False), loss=self.loss, noise=self.noise, augment=self._augment()
+            self._plan(image_shape, joint=False), loss=self.loss, noise=self.noise, **self._transforms()
         )

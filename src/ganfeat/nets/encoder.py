@@ -56,12 +56,16 @@ class Encoder(nn.Module):
         mean, log_variance = out.chunk(2, dim=1)
         return mean, log_variance
 
-    def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """The head's output, ``float32``."""
+    def features(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """The trunk's output as rows ``(N, n_features)``."""
         h = self.trunk(x_NCHW)
         if h.ndim == 4:
             h = h.permute(0, 2, 3, 1)  # as they lie in memory
-        return at_least_float32(self.head(h.flatten(1)))
+        return h.flatten(1)
+
+    def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """The head's output, ``float32``."""
+        return at_least_float32(self.head(self.features(x_NCHW)))
 
     def bound(self, a_ND: torch.Tensor) -> torch.Tensor:
         """``2 * sigmoid(a) - 1`` for a prior on (-1, 1), else ``a``."""

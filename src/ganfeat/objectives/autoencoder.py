@@ -14,6 +14,7 @@ import torch
 from ganfeat.errors import InputError
 from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.families import Plan
+from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.base import Draw, Metrics, Player
 from ganfeat.objectives.encoding import EncodingObjective
 
@@ -32,17 +33,28 @@ class AutoEncoder(EncodingObjective):
         Standard deviation of the Gaussian noise that E sees on pixels in [0, 1]; 0 for a plain autoencoder.
     augment : sequence of str
         Transforms of the images; G must give the transformed image.
+    agreement, views
+        As in :class:`~ganfeat.objectives.encoding.EncodingObjective`.
     """
 
-    def __init__(self, plan: Plan, *, loss: str = "l2", noise: float = 0.0, augment: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        loss: str = "l2",
+        noise: float = 0.0,
+        augment: Sequence[str] = (),
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
+    ) -> None:
         if loss not in ERRORS:
             raise InputError(f"loss={loss!r} is not known: choose one of {', '.join(sorted(ERRORS))}")
-        super().__init__(plan, augment=augment, game=False)
+        super().__init__(plan, augment=augment, game=False, agreement=agreement, views=views)
         self.loss, self.noise = loss, noise
 
     def players(self) -> tuple[Player, ...]:
         """E and G together."""
-        return (Player("autoencoder", (self.encoder, self.generator), self.loss_of_autoencoder),)
+        return (Player("autoencoder", (*self.encoder_networks(), self.generator), self.loss_of_autoencoder),)
 
     def inputs_of_sampler(self, n: int, generator: torch.Generator, take: Callable[[], torch.Tensor]) -> torch.Tensor:
         """E(x): G never sees a latent of the prior."""
@@ -58,4 +70,4 @@ class AutoEncoder(EncodingObjective):
             seen_NCHW = target_NCHW + 2 * self.noise * noise_NCHW
         again_NCHW = self.generator(self.encoder(seen_NCHW))
         error = ERRORS[self.loss]((at_least_float32(again_NCHW) - self.small(target_NCHW)) / 2)
-        return error.flatten(1).sum(1).mean(), {}
+        return self.with_agreement(error.flatten(1).sum(1).mean(), {}, draw)

@@ -18,6 +18,7 @@ import torch
 from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.families import Plan
 from ganfeat.objectives import infogan
+from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
 from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.objectives.losses import discriminator_loss
@@ -30,7 +31,7 @@ class BiGAN(EncodingObjective):
     ----------
     plan : Plan
         Its D must be joint.
-    simultaneous, augment
+    simultaneous, augment, agreement, views
         As in :class:`~ganfeat.objectives.encoding.EncodingObjective`.
     mutual_information : float
         Weight of InfoGAN's term; 0 for none.
@@ -46,17 +47,20 @@ class BiGAN(EncodingObjective):
         augment: Sequence[str] = (),
         mutual_information: float = 0.0,
         n_codes: int = 10,
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
     ) -> None:
-        super().__init__(plan, simultaneous=simultaneous, augment=augment)
+        super().__init__(plan, simultaneous=simultaneous, augment=augment, agreement=agreement, views=views)
         self.information = infogan.on_images(plan, weight=mutual_information, n_codes=n_codes)
 
     def players(self) -> tuple[Player, ...]:
         """D, then G and E together (with InfoGAN's Q)."""
         assert self.discriminator is not None
         reader = () if self.information is None else (self.information,)
+        learners = (self.generator, *self.encoder_networks(), *reader)
         return (
             Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
-            Player("generator_encoder", (self.generator, self.encoder, *reader), self.loss_of_generator_and_encoder),
+            Player("generator_encoder", learners, self.loss_of_generator_and_encoder),
         )
 
     def _pairs(self, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -97,7 +101,8 @@ class BiGAN(EncodingObjective):
                 real_N = at_least_float32(self.discriminator(seen_NCHW, encoded_ND))
                 generated_N = at_least_float32(self.discriminator(generated_NCHW, draw.z_ND))
         loss = discriminator_loss(generated_N, real_N)
-        if self.information is None:
-            return loss, {}
-        term, metrics = self.information(draw.shared["generated"], draw.z_ND)
-        return loss + term, metrics
+        metrics: Metrics = {}
+        if self.information is not None:
+            term, metrics = self.information(draw.shared["generated"], draw.z_ND)
+            loss = loss + term
+        return self.with_agreement(loss, metrics, draw)

@@ -12,6 +12,7 @@ from torch import nn
 
 from ganfeat.nets.encoder import Encoder, OnImages, resized
 from ganfeat.nets.families import Plan, build
+from ganfeat.objectives.agreement import VIEWS, Agreement
 from ganfeat.objectives.augment import Augment
 from ganfeat.objectives.base import Draw, Metrics, Objective
 from ganfeat.priors import get_prior
@@ -30,6 +31,10 @@ class EncodingObjective(Objective):
         Transforms of the images, by their names in :mod:`ganfeat.objectives.augment`.
     game : bool
         Whether there is a D.
+    agreement : float
+        Weight of the agreement of E's views (:mod:`ganfeat.objectives.agreement`) in E's loss; 0 for none.
+    views : sequence of str
+        Transforms of a view.
     """
 
     encoder: Encoder
@@ -37,7 +42,14 @@ class EncodingObjective(Objective):
     discriminator: nn.Module | None
 
     def __init__(
-        self, plan: Plan, *, simultaneous: bool = True, augment: Sequence[str] = (), game: bool = True
+        self,
+        plan: Plan,
+        *,
+        simultaneous: bool = True,
+        augment: Sequence[str] = (),
+        game: bool = True,
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -45,10 +57,22 @@ class EncodingObjective(Objective):
         self.prior = get_prior(plan.prior)
         self.augment = Augment(augment)
         self.encoder, self.generator, self.discriminator = build(plan, discriminator=game)
+        self.agreement = Agreement(self.encoder.head.in_features, agreement, views) if agreement else None
 
     def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
         """One z for every real image."""
         return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
+
+    def encoder_networks(self) -> tuple[nn.Module, ...]:
+        """What is updated with E."""
+        return (self.encoder,) if self.agreement is None else (self.encoder, self.agreement)
+
+    def with_agreement(self, loss: torch.Tensor, metrics: Metrics, draw: Draw) -> tuple[torch.Tensor, Metrics]:
+        """E's loss, and the agreement of its views where that is asked for."""
+        if self.agreement is None:
+            return loss, metrics
+        term = self.agreement(self.encoder, draw.real_NCHW, draw.generator)
+        return loss + term, {**metrics, "agreement/views": term.detach() / self.agreement.weight}
 
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """``float32 (n, n_components)`` from the prior."""

@@ -17,6 +17,7 @@ from ganfeat.errors import InputError
 from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.encoder import Encoder
 from ganfeat.nets.families import Plan
+from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
 from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.objectives.losses import discriminator_loss, generator_loss
@@ -38,17 +39,27 @@ class LatentRegressor(EncodingObjective):
         Its D must not be joint.
     joint : float
         Weight of the regression in G's loss; 0 is the plain latent regressor.
-    simultaneous, augment
+    regression : float
+        Weight of the regression in E's loss; 0 with an agreement of views leaves E to that alone, as a control.
+    simultaneous, augment, agreement, views
         As in :class:`~ganfeat.objectives.encoding.EncodingObjective`.
     """
 
     def __init__(
-        self, plan: Plan, *, joint: float = 0.0, simultaneous: bool = True, augment: Sequence[str] = ()
+        self,
+        plan: Plan,
+        *,
+        joint: float = 0.0,
+        regression: float = 1.0,
+        simultaneous: bool = True,
+        augment: Sequence[str] = (),
+        agreement: float = 0.0,
+        views: Sequence[str] = VIEWS,
     ) -> None:
         if plan.joint or plan.stochastic:
             raise InputError("a latent regressor's D sees images alone, and its encoder gives a point")
-        super().__init__(plan, simultaneous=simultaneous, augment=augment)
-        self.joint = joint
+        super().__init__(plan, simultaneous=simultaneous, augment=augment, agreement=agreement, views=views)
+        self.joint, self.regression = joint, regression
 
     def players(self) -> tuple[Player, ...]:
         """D, G, E."""
@@ -56,7 +67,7 @@ class LatentRegressor(EncodingObjective):
         return (
             Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
             Player("generator", (self.generator,), self.loss_of_generator),
-            Player("encoder", (self.encoder,), self.loss_of_encoder),
+            Player("encoder", self.encoder_networks(), self.loss_of_encoder),
         )
 
     def loss_of_discriminator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
@@ -88,10 +99,12 @@ class LatentRegressor(EncodingObjective):
             return loss + self.joint * self._regression(draw, draw.shared["generated"]), {}
 
     def loss_of_encoder(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
-        """The regression of z from G(z)."""
+        """The regression of z from G(z), and the agreement of views where that is asked for."""
         if self.simultaneous and self.joint:
-            return draw.shared["regression"], {}
-        return self._regression(draw, draw.shared["generated"].detach()), {}
+            loss = draw.shared["regression"]
+        else:
+            loss = self._regression(draw, draw.shared["generated"].detach())
+        return self.with_agreement(self.regression * loss, {}, draw)
 
     def _regression(self, draw: Draw, generated_NCHW: torch.Tensor) -> torch.Tensor:
         logits_ND = self.encoder.logits(self.large(generated_NCHW))
