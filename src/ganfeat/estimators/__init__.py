@@ -8,9 +8,11 @@ from typing import Any
 from ganfeat.checkpoint import RunFolder
 from ganfeat.config import suggest
 from ganfeat.errors import InputError
+from ganfeat.estimators.autoencoder import AutoEncoder
 from ganfeat.estimators.base import GANEstimator
+from ganfeat.estimators.bigan import ALI, BiGAN
 from ganfeat.estimators.dcgan import DCGAN
-from ganfeat.estimators.encoders import ALI, AutoEncoder, BiGAN, LatentRegressor
+from ganfeat.estimators.regressor import LatentRegressor
 
 __all__ = ["ALI", "DCGAN", "METHODS", "AutoEncoder", "BiGAN", "LatentRegressor", "load"]
 

@@ -23,7 +23,7 @@ from ganfeat.data import ImageDataset, load_images
 from ganfeat.device import describe_machine
 from ganfeat.errors import InputError
 from ganfeat.estimators import AutoEncoder, BiGAN, LatentRegressor
-from ganfeat.estimators.encoders import EncoderEstimator
+from ganfeat.estimators.encoding import EncoderEstimator
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.curves import Stage
 from ganfeat.recipes.kept import digest, kept_scores, training_seconds

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ganfeat.data import ImageDataset
 from ganfeat.device import autocast
-from ganfeat.estimators.encoders import EncoderEstimator
+from ganfeat.estimators.encoding import EncoderEstimator
 from ganfeat.probes import KNNClassifier
 from ganfeat.probes.intervals import margin
 
