@@ -92,6 +92,10 @@ class LoopSettings:
         for name, least in {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}.items():
             require(name, getattr(self, name), int, least=least)
         require("decay_iter", self.decay_iter, int, least=0)
+        if self.decay_iter > self.max_iter:
+            raise InputError(
+                f"decay_iter={self.decay_iter} must be at most max_iter={self.max_iter}: both count epochs"
+            )
         require("evaluations", self.evaluations, int, least=0)
         require("learning_rate", self.learning_rate, float, above=0)
         require("beta1", self.betas[0], float, least=0, below=1)

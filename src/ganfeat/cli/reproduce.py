@@ -40,7 +40,8 @@ def reproduce(
     methods: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="bigan-mnist: only these of bigan, lr (gives the row D, too), jlr, ae-l2, ae-l1, ours: "
+            help="bigan-mnist: only these of bigan, lr (gives the row D, too), jlr, ae-l2, ae-l1, conv, "
+            "conv-agreement, agreement: "
             "`--methods bigan --methods ae-l2`. Several processes may train different ones into the same --out. "
             "[default: all]"
         ),
@@ -152,7 +153,8 @@ def _nearest(
         for name, entry in results["baselines"].items()
     ]
     screen.table(("1 nearest neighbour, accuracy, %", "paper", "here", "test images", "untrained"), rows)
-    _goal(screen, results["target"])
+    for target in results["targets"]:
+        _goal(screen, target)
     screen.say(f"Results: {out / 'results.json'}")
     return 0
 
@@ -172,11 +174,10 @@ def _show(screen: Screen, results: dict[str, Any], protocols: list[str]) -> None
         _goal(screen, {**target, "row": f"{target['set']}, {target['protocol']}"})
 
 
-def _goal(screen: Screen, target: dict[str, Any] | None) -> None:
+def _goal(screen: Screen, target: dict[str, Any]) -> None:
     """By how much the goal of a scale is passed or missed."""
-    if target is not None:
-        above = target["points_above"]
-        screen.say(
-            f"Goal of this scale: {target['goal']:g} % ({target['row']}): "
-            f"{'passed' if above >= 0 else 'missed'} by {abs(above):.2f} points."
-        )
+    above = target["points_above"]
+    screen.say(
+        f"Goal of this scale: {target['goal']:g} % ({target['row']}): "
+        f"{'passed' if above >= 0 else 'missed'} by {abs(above):.2f} points."
+    )

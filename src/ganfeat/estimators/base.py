@@ -293,7 +293,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
         settings = self._loop_settings(len(images), self._seed(None), evaluations=1)
-        settings = dataclasses.replace(settings, max_iter=1)
+        settings = dataclasses.replace(settings, max_iter=1, decay_iter=0)  # who calls once more decides when it ends
         if not started:
             self._check_network()
         for _ in self._train(images, settings, None, before=before):
@@ -549,7 +549,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         }
         tapped = self.objective_.taps()
         if network is not None and network not in tapped:
-            raise InputError(f"network={network!r} is not there: this model has {' and '.join(tapped)}")
+            raise InputError(f"network={network!r} cannot be tapped: this model has {' and '.join(tapped)}")
         other = network not in (None, self.network)
         if other and "taps" not in changes:
             wanted["taps"] = "all"

@@ -1,8 +1,9 @@
 """Differentiable augmentation of what a discriminator sees (after Zhao et al. 2020, "DiffAugment").
 
-Real and generated images pass the same random transforms, so that D cannot memorise a small training
-set and G is not pushed to draw the transforms. All take and give ``(N, C, H, W)`` in [-1, 1]; pixels
-from beyond the border repeat the border.
+In a GAN (and a latent regressor) real and generated images pass the same random transforms, so that D cannot memorise
+a small training set and G is not pushed to draw the transforms. Where D sees an image with its code (BiGAN, ALI), the
+transformed images are the data, and G learns to draw them. All take and give ``(N, C, H, W)`` in [-1, 1]; pixels from
+beyond the border repeat the border.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@
 labels; the layer before the output (of E; of D for the row "D") is scored by the accuracy of one nearest neighbour
 among the training images, on the 10,000 test images. The authors' log has that layer at 96.84 % before any
 training, so each row stands beside its own untrained network, over several seeds.
+
+Three rows are ours: a convolutional BiGAN; the same with an agreement of E's views; and E learning from the agreement
+alone, as the control. Their settings were chosen on a split of the training images.
 """
 
 from __future__ import annotations
@@ -52,10 +55,24 @@ UNTRAINED_SEEDS = 5
 
 @dataclass(frozen=True)
 class Run:
-    """A network to train: its estimator, and what it has beside :data:`NETWORKS`."""
+    """A network to train: its estimator, and what it has beside, or instead of, :data:`NETWORKS`.
+
+    ``epochs`` are its own, whatever the scale's, but for smoke.
+    """
 
     estimator: type[EncoderEstimator]
     settings: Mapping[str, Any]
+    epochs: int | None = None
+
+
+CONV: Mapping[str, Any] = {
+    "architecture": "conv",
+    "width": 32,
+    "norm_epsilon": 1e-5,
+    "weight_decay": 1e-5,
+    "learning_rate": 5e-4,
+}
+"""Of our own rows."""
 
 
 RUNS: dict[str, Run] = {
@@ -64,6 +81,9 @@ RUNS: dict[str, Run] = {
     "jlr": Run(LatentRegressor, {"joint": 0.25}),
     "ae-l2": Run(AutoEncoder, {"loss": "l2"}),
     "ae-l1": Run(AutoEncoder, {"loss": "l1"}),
+    "conv": Run(BiGAN, CONV, 15),
+    "conv-agreement": Run(BiGAN, {**CONV, "agreement": 1.0}, 15),
+    "agreement": Run(LatentRegressor, {**CONV, "agreement": 1.0, "regression": 0.0}, 15),
 }
 """By the name of their folder. The latent regressor's D and G are those of a plain GAN: E does not touch them."""
 
@@ -84,10 +104,14 @@ ROWS: dict[str, Row] = {
     "joint latent regressor": Row("jlr", 97.13),
     "autoencoder, l2": Row("ae-l2", 97.58),
     "autoencoder, l1": Row("ae-l1", 97.63),
+    "convolutional BiGAN": Row("conv", None),
+    "convolutional BiGAN, with agreement of views": Row("conv-agreement", None),
+    "agreement of views alone": Row("agreement", None),
 }
 TRUNK = {"encoder": "trunk", "discriminator": "discriminator.trunk"}
 """The layer before the output."""
-TARGET = ("BiGAN", 97.39)
+TARGETS = {"BiGAN": 97.39, "convolutional BiGAN, with agreement of views": 98.5}
+"""Goals of ours, in percent."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +130,8 @@ class Scale:
 
     def epochs_of(self, run: str) -> int:
         """Epochs of a run."""
-        return self.more.get(run, self.epochs)
+        own = RUNS[run].epochs if self.width is None else None
+        return self.more.get(run, own or self.epochs)
 
 
 SCALES = {
@@ -144,11 +169,12 @@ def make(run: str, scale: Scale, seed: int, device: str = "auto") -> EncoderEsti
     chosen = RUNS[run]
     settings = {
         **NETWORKS,
-        **({} if scale.width is None else {"width": scale.width}),
+        **chosen.settings,
         "max_iter": scale.epochs_of(run),
         "decay_iter": scale.epochs_of(run) // 2,
-        **chosen.settings,
     }
+    if scale.width is not None:
+        settings["width"] = scale.width if settings["architecture"] == "mlp" else max(4, scale.width // 8)
     return chosen.estimator(**settings, random_state=seed, device=device)
 
 
@@ -259,14 +285,15 @@ def run(
             "published": PAPER,
         },
     }
-    results["target"] = None if scale == "smoke" else _target(results)
+    results["targets"] = [] if scale == "smoke" else _targets(results)
     RunFolder(out).write_json("results.json", results)
     return results
 
 
 def _networks(models: Mapping[tuple[str, int], EncoderEstimator]) -> list[str]:
     """Kinds of network that are scored."""
-    return [n for n in TRUNK if any(row.network == n for row in ROWS.values() for name, _ in models if row.run == name)]
+    paper = [row for row in ROWS.values() if row.published is not None]
+    return [n for n in TRUNK if any(row.network == n for row in paper for name, _ in models if row.run == name)]
 
 
 def _key(row: Row, seed: int, model: EncoderEstimator) -> str:
@@ -311,10 +338,11 @@ def _row(row: Row, models: Mapping[tuple[str, int], EncoderEstimator], scores: M
     }
 
 
-def _target(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """By how much the goal is passed or missed, in points."""
-    name, goal = TARGET
-    if name not in results["results"]:
-        return None
-    reached = results["results"][name]["accuracy"]
-    return {"row": name, "goal": goal, "reached": reached, "points_above": reached - goal}
+def _targets(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By how much each goal is passed or missed, in points."""
+    goals = []
+    for name, goal in TARGETS.items():
+        if name in results["results"]:
+            reached = results["results"][name]["accuracy"]
+            goals.append({"row": name, "goal": goal, "reached": reached, "points_above": reached - goal})
+    return goals
