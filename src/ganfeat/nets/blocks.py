@@ -129,7 +129,8 @@ def check_kernel_size(kernel_size: int) -> None:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Weights N(0, 0.02) (DCGAN, section 4), batch-norm gains N(1, 0.02) (its code), biases 0, in place.
 
-    A :class:`ZeroLinear` starts at 0. ``generator`` is a CPU generator: the same seed gives the same network on
+    What joins a convolution of k x k starts as if z were constant maps beside its input: sums of k * k such weights,
+    N(0, 0.02 k). A :class:`ZeroLinear` starts at 0. ``generator`` is a CPU generator: the same seed gives the same network on
     every device.
     """
     for module in network.modules():
@@ -143,3 +144,6 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             continue
         if module.bias is not None:
             module.bias.data.zero_()
+    for module in network.modules():
+        if isinstance(module, ConvBlock) and module.join is not None:
+            module.join.weight.data.mul_(module.conv.kernel_size[0])
