@@ -160,3 +160,10 @@ class TestJoin:
 
     def test_without_z_to_join_there_is_no_map(self):
         assert ConvBlock(3, 6, 3, norm=True).join is None
+
+
+def test_what_joins_a_convolution_starts_as_a_sum_over_its_window():
+    block = ConvBlock(3, 256, 5, norm=True, joined=200)
+    initialise(block, torch.Generator().manual_seed(0))
+    assert block.join.weight.std().item() == pytest.approx(0.02 * 5, rel=0.02)
+    assert block.conv.weight.std().item() == pytest.approx(0.02, rel=0.02)

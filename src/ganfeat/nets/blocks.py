@@ -130,8 +130,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Weights N(0, 0.02) (DCGAN, section 4), batch-norm gains N(1, 0.02) (its code), biases 0, in place.
 
     What joins a convolution of k x k starts as if z were constant maps beside its input: sums of k * k such weights,
-    N(0, 0.02 k). A :class:`ZeroLinear` starts at 0. ``generator`` is a CPU generator: the same seed gives the same network on
-    every device.
+    N(0, 0.02 k). A :class:`ZeroLinear` starts at 0. ``generator`` is a CPU generator: the same seed gives the same
+    network on every device.
     """
     for module in network.modules():
         if isinstance(module, ZeroLinear):
