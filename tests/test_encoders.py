@@ -419,3 +419,35 @@ def test_reconstructions_of_held_out_digits_are_recognised():
     assert errors["error"] < 0.5 * errors["shuffled"]
     assert untrained["error"] > 0.9 * untrained["shuffled"]
     assert on_reconstructions > on_digits - 0.1 > 0.8
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (BiGAN(agreement=1.0, views=("zoom",)), "views='zoom' is not known"),
+        (BiGAN(views="zoom"), "views='zoom' is not known"),
+        (BiGAN(agreement=1.0, views=()), "two equal views"),
+        (LatentRegressor(regression=0), "nothing to learn"),
+        (AutoEncoder(loss=["l2"]), "loss="),
+        (AutoEncoder(architecture=["conv"]), "architecture="),
+        (BiGAN(generator_size="8"), "generator_size='8'"),
+        (BiGAN(max_iter=3, decay_iter=4), "decay_iter=4 must be at most max_iter=3"),
+    ],
+)
+def test_settings_that_teach_nothing_or_do_not_exist_are_refused_before_images_are_read(model, says):
+    with pytest.raises(InputError, match=says):
+        model.check_parameters()
+
+
+def test_an_untrained_network_needs_no_room_for_the_decay():
+    rows = load_digits().data[:200]
+    model = BiGAN(architecture="mlp", width=8, n_components=4, max_iter=2, decay_iter=2, random_state=0).fit(rows)
+    model.set_params(max_iter=1)
+    assert model.random_init(rows, random_state=1).transform(rows).shape == (200, 4)
+    assert model.partial_fit(rows).n_iter_ == 3
+
+
+def test_a_description_names_the_width_of_the_network_that_is_meant():
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 1)).astype(np.uint8)
+    model = BiGAN(architecture="alexnet", width=8, n_components=4, max_iter=1, random_state=0).fit(images)
+    assert "width 96" in model.describe("encoder") and "width 8" in model.describe("discriminator")

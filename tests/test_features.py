@@ -391,19 +391,40 @@ def test_a_hidden_layer_behind_a_linear_map_that_is_none():
     np.testing.assert_allclose(rows, reference, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("taps", ["all", "output"])
+@pytest.mark.parametrize("network", ["encoder", "joint discriminator"])
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_row_of_a_fully_connected_encoder_does_not_depend_on_the_batch_size(precision, taps):
+def test_codes_and_joint_layers_do_not_depend_on_the_batch_size(precision, architecture, network):
     """Bit for bit, though matrix products and sigmoids round otherwise where they fill no whole register."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = build(Plan((28, 28, 1), 50, architecture="mlp", width=100))[0]
+        encoder, _, discriminator = build(Plan((28, 28, 1), 50, architecture=architecture, width=36))
+    net = encoder if network == "encoder" else OnImages(discriminator, (28, 28), encoder)
     images = noise(70, side=28, channels=1)
-    extractor = FeatureExtractor(encoder, taps=taps, precision=precision, batch_size=64).fit(images)
-    rows = extractor.transform(images)
-    for batch_size in (1, 3, 7, 31, 100):
-        extractor.set_params(batch_size=batch_size)
-        assert np.array_equal(extractor.transform(images), rows), f"batch_size={batch_size}"
+    order = np.random.default_rng(0).permutation(len(images))
+    for taps in ("all", "output") if network == "encoder" else ("all",):
+        extractor = FeatureExtractor(net, taps=taps, precision=precision, batch_size=64).fit(images)
+        rows = extractor.transform(images)
+        for batch_size in (1, 3, 31, 50, 100):
+            extractor.set_params(batch_size=batch_size)
+            assert np.array_equal(extractor.transform(images[order]), rows[order]), f"batch_size={batch_size}"
+
+
+def test_statistics_of_a_joint_discriminator_are_those_of_the_codes_it_is_shown():
+    """E's are estimated first, and stand still while D's are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder, _, discriminator = build(Plan((16, 16, 1), 6, width=4))
+    images = noise(128, side=16, channels=1)
+    net = OnImages(discriminator, (16, 16), encoder)
+    fitted = FeatureExtractor(net, precision="fp32").fit(images).network_
+    x = in_networks(images)
+    with torch.no_grad():
+        shown = fitted.encoder.eval()(x)
+        block = fitted.discriminator.blocks[1]
+        joined = block.conv(fitted.discriminator.blocks[0](x)) + block.join(shown)[:, :, None, None]
+    torch.testing.assert_close(block.norm.running_mean, joined.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block.norm.running_var, joined.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["conv", "mlp"])

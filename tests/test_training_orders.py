@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganfeat.checkpoint import RunFolder
+from ganfeat.errors import InputError
 from ganfeat.nets.blocks import initialise
 from ganfeat.nets.families import Plan
 from ganfeat.objectives.autoencoder import AutoEncoder
@@ -296,3 +297,20 @@ def test_adam_moves_by_the_rate_of_the_step():
         moves.append((before - weight.detach().double()).mean().item())
     np.testing.assert_allclose(moves, expected, rtol=0.02, atol=1e-5)
     assert moves[-1] < 0.02 * moves[0]
+
+
+def test_a_run_whose_rate_is_falling_keeps_its_end(tmp_path):
+    """A later one would send the rate up again; before the fall it may be moved."""
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"estimator": {}})
+    trainer = new_trainer(max_iter=4, decay_iter=2)
+    half = trainer.total_steps // 2
+    while trainer.step < half:
+        trainer.play()
+    trainer.save(folder, final=False)
+    assert new_trainer(max_iter=6, decay_iter=2).resume(folder)  # it has not begun to fall
+    trainer.play()
+    trainer.save(folder, final=False)
+    with pytest.raises(InputError, match="was to end after 4 epochs"):
+        new_trainer(max_iter=6, decay_iter=2).resume(folder)
+    assert new_trainer(max_iter=4, decay_iter=2).resume(folder)

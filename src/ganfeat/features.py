@@ -29,6 +29,7 @@ from ganfeat.device import autocast, resolve_device, resolve_precision
 from ganfeat.errors import InputError
 from ganfeat.files import replacing
 from ganfeat.nets.batchnorm import batch_norms, recalibrate
+from ganfeat.nets.encoder import parts
 from ganfeat.tracing import STAGES, Block, explained, find_blocks, trace, watch
 
 POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
@@ -36,10 +37,9 @@ POOLS: dict[str, Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]] = {
     "max": F.adaptive_max_pool2d,
 }
 RECALIBRATION_BATCH = 128
-SMALLEST_BATCH = 2
-"""A batch of one runs other kernels, which round otherwise."""
 WHOLE_BATCH = 16
-"""So do fully connected networks on rows that do not fill the processor's registers: they get multiples of this."""
+"""Networks get multiples of this: rows that do not fill the processor's registers run other kernels, which round
+otherwise."""
 MEMORY = 2 * 2**30
 """Bytes of features that are kept in memory where they could go to a file: :func:`needs_file`."""
 OUTPUT = "output"
@@ -212,7 +212,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if self.bn == "recalibrate" and norms:
                 size = min(RECALIBRATION_BATCH, len(images))
                 count = len(images) // size  # evenly spaced: folders are read class by class
-                recalibrate(self.network_, (self._batch(images[k::count][:size]) for k in range(count)))
+                for part in parts(self.network_):
+                    recalibrate(self.network_, (self._batch(images[k::count][:size]) for k in range(count)), only=part)
             self.blocks_ = self._find_blocks(probe)
             self.taps_ = self._resolve_taps()
             self._cells = self._measure(probe)
@@ -387,9 +388,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _rows(self, images: NDArray[Any]) -> NDArray[Any]:
         """Features of at most ``batch_size`` images, always run as a full batch: same kernels, same digits."""
-        n, size = len(images), max(self.batch_size, SMALLEST_BATCH)
-        if not any(isinstance(m, nn.modules.conv._ConvNd) for m in self.network_.modules()):
-            size = -(-size // WHOLE_BATCH) * WHOLE_BATCH
+        n, size = len(images), -(-self.batch_size // WHOLE_BATCH) * WHOLE_BATCH
         if n < size:
             images = np.concatenate([images, np.repeat(images[-1:], size - n, axis=0)])
         with torch.inference_mode(), autocast(self.device_, self.precision_):

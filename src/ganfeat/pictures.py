@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+GREY = 128
+"""Of gaps, and of cells without an image."""
+
 
 def tile(images: NDArray[np.uint8], columns: int | None = None, pad: int = 1) -> NDArray[np.uint8]:
     """Lay ``uint8 (n, h, w, c)`` out as one picture ``(H, W, 1 or 3)``, row by row.
@@ -20,7 +23,7 @@ def tile(images: NDArray[np.uint8], columns: int | None = None, pad: int = 1) ->
         channels = 1
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = np.full((rows * (height + pad) - pad, columns * (width + pad) - pad, channels), 128, np.uint8)
+    sheet = np.full((rows * (height + pad) - pad, columns * (width + pad) - pad, channels), GREY, np.uint8)
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + pad), (i % columns) * (width + pad)
         sheet[top : top + height, left : left + width] = image
@@ -45,19 +48,22 @@ def untile(sheet: NDArray[np.uint8], height: int, width: int, pad: int = 1) -> N
 def in_pairs(above: NDArray[np.uint8], below: NDArray[np.uint8], columns: int = 8) -> NDArray[np.uint8]:
     """Put images ``(n, h, w, c)`` in the order in which :func:`tile` shows rows of ``below`` under those of ``above``.
 
-    Where ``n`` is above ``columns`` and no multiple of it, the last images are left out.
+    Where ``n`` is above ``columns`` and no multiple of it, grey images fill the last two rows.
     """
-    n, columns = len(above), min(columns, len(above))
-    pairs = np.stack([above, below])[:, : n - n % columns]
+    columns = min(columns, len(above))
+    grey = np.full((2, -len(above) % columns, *above.shape[1:]), GREY, np.uint8)
+    pairs = np.concatenate([np.stack([above, below]), grey], axis=1)
     rows = pairs.reshape(2, -1, columns, *above.shape[1:]).swapaxes(0, 1)
     return np.ascontiguousarray(rows.reshape(-1, *above.shape[1:]))
 
 
 def out_of_pairs(images: NDArray[np.uint8], columns: int = 8) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Undo :func:`in_pairs`."""
+    """Undo :func:`in_pairs`: last pairs of which both are as grey as what fills the rows are left out."""
     columns = min(columns, len(images) // 2)
-    above, below = images.reshape(-1, 2, columns, *images.shape[1:]).swapaxes(0, 1)
-    return above.reshape(-1, *images.shape[1:]), below.reshape(-1, *images.shape[1:])
+    pairs = images.reshape(-1, 2, columns, *images.shape[1:]).swapaxes(0, 1).reshape(2, -1, *images.shape[1:])
+    kept = np.flatnonzero((pairs != GREY).any(axis=(0, 2, 3, 4)))
+    above, below = pairs[:, : kept[-1] + 1 if len(kept) else 0]
+    return above, below
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:

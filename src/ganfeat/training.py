@@ -211,7 +211,7 @@ class Trainer:
     ) -> None:
         n = len(images if rows is None else rows)
         if n < 2:
-            raise InputError(f"n_samples={n}: a GAN needs at least 2 images to learn from")
+            raise InputError(f"n_samples={n}: a network needs at least 2 images to learn from")
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings, self.device, self.monitor = settings, device, monitor
         self.batches = Batches(images, settings.batch_size, settings.seed, device, rows)
@@ -486,10 +486,11 @@ class Trainer:
         size = self.batches.size
         generator = torch.Generator(self.device).manual_seed(self.settings.seed + 2)
         with torch.no_grad(), autocast(self.device, self.settings.precision):
-            for network in model.taps().values():
+            for name, network in model.taps().items():  # each its own batch norms: a joint D is shown E(x)
                 recalibrate(
                     network,
                     (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),
+                    only=getattr(model, name),
                 )
             if batch_norms(model.sampler()):
                 per_epoch = self.batches.per_epoch
@@ -527,6 +528,7 @@ class Trainer:
             "step": self.step,
             "summed": self._summed,
             "updates": self.updates,
+            "total_steps": self.total_steps,
             "threads": torch.get_num_threads(),
         }
 
@@ -556,6 +558,11 @@ class Trainer:
         -----
         UserWarning
             For every damaged checkpoint that was passed over.
+
+        Raises
+        ------
+        InputError
+            If the run was to end earlier or later, and its learning rate has begun to fall towards that end.
         """
         checkpoint = folder.read_checkpoint()
         if checkpoint is None:
@@ -564,6 +571,14 @@ class Trainer:
         tensors, state, damaged = checkpoint
         for message in damaged:
             warnings.warn(message, stacklevel=2)
+        decay = self.settings.decay_iter * self.batches.per_epoch
+        planned = int(state.get("total_steps", self.total_steps))
+        if decay and planned != self.total_steps and state["step"] > planned - decay:
+            raise InputError(
+                f"{folder.path} was to end after {planned // self.batches.per_epoch} epochs, and its learning rate is "
+                f"falling towards that end since epoch {(planned - decay) // self.batches.per_epoch}: give it that "
+                "max_iter, or train anew"
+            )
         if self.device.type == "cpu":
             keep_threads(int(state["threads"]))
         self.load(tensors, state)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 COLUMNS = 10
 
@@ -66,7 +62,7 @@ def reconstruct(
     from ganfeat.data import load_images
     from ganfeat.estimators import METHODS, load
     from ganfeat.files import replacing
-    from ganfeat.pictures import tile, write_png
+    from ganfeat.pictures import in_pairs, tile, write_png
 
     gan = load(run, device=device)
     if not hasattr(gan, "reconstruct"):
@@ -90,12 +86,14 @@ def reconstruct(
             max_skipped=max_skipped,
             progress=update,
         )
-    learned = (RunFolder(run).config()["data"] or {}).get("fingerprint") == fingerprint(found.images)
+    config = RunFolder(run).config()
+    learned = (config["data"] or {}).get("fingerprint") == fingerprint(found.images)
+    held_out = float(config.get("validation", 0)) if learned else 0.0
     with screen.stage("reconstructing", 0):
         errors = gan.reconstruction_error(found, random_state=seed)
     shown = np.linspace(0, len(found) - 1, min(images, len(found))).astype(int)
     above = np.rint(gan.as_drawn(found.images[shown]) * 255).astype(np.uint8)
-    sheet = tile(in_rows(above, gan.reconstruct(found.images[shown])), columns=min(COLUMNS, len(shown)))
+    sheet = tile(in_pairs(above, gan.reconstruct(found.images[shown]), COLUMNS), columns=min(COLUMNS, len(shown)))
     with replacing(out) as temporary:
         write_png(temporary, sheet)
     result = {
@@ -105,6 +103,7 @@ def reconstruct(
         "images": len(found),
         "skipped": len(found.skipped),
         "learned from": learned,
+        "held out": held_out,
         **errors,
         "ratio": errors["error"] / errors["shuffled"] if errors["shuffled"] else None,
         "shown": len(shown),
@@ -125,33 +124,13 @@ def reconstruct(
         ],
     )
     if learned:
-        screen.say(f"{run} has learned from these very images: give others to see what it makes of new ones")
+        share = f"all but a share of these very images ({100 * held_out:g} % were held out)"
+        screen.say(
+            f"{run} has learned from {share if held_out else 'these very images'}: give others to see what it makes of "
+            "new ones"
+        )
     screen.say(f"{out}: {len(shown)} images, each above its reconstruction; distances are Euclidean, pixels in [0, 1]")
     return 0
-
-
-def in_rows(above: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images in the order in which :func:`~ganfeat.pictures.tile` shows a row of ``below`` under each of ``above``.
-
-    Parameters
-    ----------
-    above, below : ndarray of uint8 ``(n, h, w, c)``
-
-    Returns
-    -------
-    ndarray of uint8 ``(m, h, w, c)``
-        With grey images where the last rows are not full.
-    """
-    import numpy as np
-
-    columns = min(COLUMNS, len(above))
-    grey = np.full((-len(above) % columns, *above.shape[1:]), 128, np.uint8)
-    pairs: list[Any] = []
-    for start in range(0, len(above), columns):
-        for images in (above, below):
-            row = images[start : start + columns]
-            pairs += [row, grey[: columns - len(row)]]
-    return np.concatenate(pairs)
 
 
 def _check(out: Path, data: str) -> None:

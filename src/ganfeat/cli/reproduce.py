@@ -27,7 +27,7 @@ def reproduce(
         Literal["smoke", "cpu", "full"],
         Parameter(
             help="smoke: does it run; the numbers mean nothing. cpu: real numbers on 2 CPU cores, about an hour for "
-            "CIFAR-10, two for all of bigan-mnist. full: the paper's sizes, or its number of epochs."
+            "CIFAR-10, some hours for all of bigan-mnist. full: the paper's sizes, or its number of epochs."
         ),
     ] = "cpu",
     weights: Annotated[

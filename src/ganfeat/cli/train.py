@@ -154,7 +154,8 @@ def train(
     augment: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="Transforms of what D (or an encoder) sees, any of translate, affine, flip, cutout, colour: "
+            help="Transforms of what D sees (of bigan and ali: of the real images), any of translate, affine, flip, "
+            "cutout, colour: "
             "`--augment translate --augment flip`. Worth trying below 50,000 images. [default: none]"
         ),
     ] = None,
@@ -255,6 +256,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
             f"method {method!r} is not known{suggest(str(method), METHODS)}: choose from {', '.join(METHODS)}"
         )
     tensorboard = _tensorboard(settings.pop("tensorboard", None))
+    given = set(settings)
     loop = {
         "log_every": settings.pop("log_every", 10),
         "checkpoint_seconds": settings.pop("checkpoint_every", 60.0),
@@ -270,6 +272,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         having = [m for m, model in METHODS.items() if name in inspect.signature(model).parameters]
         if method not in having:
             raise InputError(f"the method {method!r} has no setting {name!r}: {_and(having)} {_have(having)} it")
+    if METHODS[method].network != "encoder":
+        for name in {"evaluations", "validation"} & given:
+            raise InputError(f"--{name} is for methods with an encoder, which {method!r} has not: leave it out")
     gan = METHODS[method](**settings)
     gan.check_parameters()  # a typo should not wait for a million images to be read
     RunFolder(out).refuse_foreign()

@@ -179,6 +179,11 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             )
         before = self._before() if self.warm_start else None
         seed = self._seed(folder)
+        if validation and self.network != "encoder":
+            raise InputError(
+                f"validation={validation!r} holds images out to measure how an encoder does, and {self.method} has "
+                "none: leave it out"
+            )
         # what a warm start goes on with has not seen the images that it held out before, if it held out as many
         training, held_out = hold_out(len(images), validation, seed if before is None else self._drawn_seed)
         settings = self._loop_settings(
@@ -191,12 +196,12 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         )
         labels = X.labels if isinstance(X, ImageDataset) else None
         split = (training, held_out)
-        self._validation = float(validation)
         self._check_network()
         if folder is None:
             if before is None:
                 self._data: dict[str, Any] = {}
             yield from self._train(images, settings, None, before=before, split=split, labels=labels)
+            self._validation = float(validation)
             return
         if folder.exists and imported(folder.config()):
             raise InputError(
@@ -204,7 +209,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 "on: give --out (run=) another folder to train a network of your own"
             )
         if len(images) < 2:
-            raise InputError(f"n_samples={len(images)}: a GAN needs at least 2 images to learn from")
+            raise InputError(f"n_samples={len(images)}: a network needs at least 2 images to learn from")
         data = {
             "source": str(getattr(X, "source", "")),
             "n": len(images),
@@ -213,11 +218,12 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         if folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
             keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
         self._data = data
-        config = self._config(settings.seed, settings.precision, data)
+        config = self._config(settings.seed, settings.precision, data, float(validation))
         with folder.locked():
             folder.open(config)
             write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
             yield from self._train(images, settings, folder, tensorboard=tensorboard, split=split, labels=labels)
+            self._validation = float(validation)
 
     def check_parameters(self) -> None:
         """Refuse wrong parameters before anything else is done, as :meth:`fit` would after reading the images.
@@ -232,7 +238,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         with torch.device("meta"):
             model._objective(model.image_shape_)
         model._seed(None)
-        model._loop_settings(2, seed=0)
+        model._loop_settings(2, seed=0, **({} if self.max_iter is not None else {"decay_iter": 0}))
 
     def _some_shape(self) -> ImageShape:
         """Images of which the parameters make networks, if of any."""
@@ -264,7 +270,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         model.history_, model.n_iter_, model.finished_ = [], 0, False
         if X is not None:
             images = model._validated(X, reset=True)
-            settings = model._loop_settings(len(images), model._seed(None))
+            settings = model._loop_settings(len(images), model._seed(None), decay_iter=0)
             trainer = Trainer(model._new_objective(settings.seed), images, settings, model.device_)
             tensors = trainer.trained()
         else:
@@ -292,12 +298,13 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         """
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
-        settings = self._loop_settings(len(images), self._seed(None), evaluations=1)
-        settings = dataclasses.replace(settings, max_iter=1, decay_iter=0)  # who calls once more decides when it ends
+        # who calls once more decides when it ends: the learning rate does not fall
+        settings = self._loop_settings(len(images), self._seed(None), evaluations=1, max_iter=1, decay_iter=0)
         if not started:
             self._check_network()
         for _ in self._train(images, settings, None, before=before):
             pass
+        self._validation = 0.0
         return self
 
     def _before(self) -> tuple[Tensors, dict[str, Any]] | None:
@@ -360,20 +367,20 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         steps = max(1, n_images // min(self.batch_size, n_images))
         return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / steps))
 
-    def _loop_settings(self, n_images: int, seed: int, **recording: Any) -> LoopSettings:
+    def _loop_settings(self, n_images: int, seed: int, **changes: Any) -> LoopSettings:
         self.device_ = resolve_device(self.device)
-        return LoopSettings(
-            max_iter=self._epochs(n_images),
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            betas=(self.beta1, 0.999),
-            weight_decay=self.weight_decay,
-            decay_iter=self.decay_iter,
-            ema=self.ema,
-            seed=seed,
-            precision=self._resolved_precision(),
-            **recording,
-        )
+        settings: dict[str, Any] = {
+            "max_iter": self._epochs(n_images),
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "betas": (self.beta1, 0.999),
+            "weight_decay": self.weight_decay,
+            "decay_iter": self.decay_iter,
+            "ema": self.ema,
+            "seed": seed,
+            "precision": self._resolved_precision(),
+        }
+        return LoopSettings(**{**settings, **changes})
 
     def _resolved_precision(self) -> str:
         precision = resolve_precision(self.precision, self.device_)
@@ -549,7 +556,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         }
         tapped = self.objective_.taps()
         if network is not None and network not in tapped:
-            raise InputError(f"network={network!r} cannot be tapped: this model has {' and '.join(tapped)}")
+            raise InputError(f"network={network!r} is unknown: choose {' or '.join(tapped)}")
         other = network not in (None, self.network)
         if other and "taps" not in changes:
             wanted["taps"] = "all"

@@ -41,7 +41,7 @@ class BiGAN(EncoderEstimator):
         All networks at once from the same forward pass, as the BiGAN authors do, or each against the others as
         updated before it.
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
-        Random transforms of the images that the networks see.
+        Random transforms of the real images: E and D see nothing else, and G learns to draw them.
     mutual_information : float
         Weight of InfoGAN's term, which makes G's images tell the first components of z, the codes; 0 for none
         (:mod:`ganfeat.objectives.infogan`).

@@ -37,11 +37,12 @@ class EncoderEstimator(GANEstimator):
 
     def _halved(self) -> list[ImageShape]:
         small = self._drawn_shape()
-        return {"mlp": [], "alexnet": [small]}.get(self.architecture, [small, self.image_shape_])
+        return {"mlp": [], "alexnet": [small]}.get(str(self.architecture), [small, self.image_shape_])
 
     def _drawn_shape(self) -> ImageShape:
         if self.generator_size is None:
             return self.image_shape_
+        require("generator_size", self.generator_size, int, least=1)
         return (self.generator_size, self.generator_size, self.image_shape_[2])
 
     def _some_shape(self) -> ImageShape:

@@ -43,7 +43,7 @@ class LatentRegressor(EncoderEstimator):
         All networks at once from the same forward pass, as the BiGAN authors do, or each against the others as
         updated before it.
     augment : sequence of {"translate", "affine", "flip", "cutout", "colour"}
-        Random transforms of the images that the networks see.
+        Random transforms of what D sees, real and generated alike.
     agreement : float
         Weight of a contrastive term in E's loss: E must tell an image from others, however it is transformed
         (:mod:`ganfeat.objectives.agreement`); 0 for none.

@@ -39,12 +39,16 @@ class Saved:
     get_params: Callable[..., dict[str, Any]]
     set_params: Callable[..., Any]
 
-    def _config(self, seed: int, precision: str, data: dict[str, Any]) -> dict[str, Any]:
+    def _config(
+        self, seed: int, precision: str, data: dict[str, Any], validation: float | None = None
+    ) -> dict[str, Any]:
+        validation = self._validation if validation is None else validation
+        usual = type(self)().get_params(deep=False)
         return {
             "ganfeat": __version__,
             "torch": torch.__version__,
             "method": self.method,
-            "estimator": {k: plain(v) for k, v in self.get_params(deep=False).items()},
+            "estimator": {k: plain(v, like=usual[k]) for k, v in self.get_params(deep=False).items()},
             "image_shape": list(self.image_shape_),
             "scaling": dataclasses.asdict(self.scaling_) | {"integer": bool(self._integer)},
             "seed": seed,
@@ -52,7 +56,7 @@ class Saved:
             "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
             "precision": precision,
             "data": data,
-            **({"validation": self._validation} if self._validation else {}),
+            **({"validation": validation} if validation else {}),
         }
 
     def describe(self, network: str | None = None) -> str:
@@ -69,17 +73,15 @@ class Saved:
             [
                 f"{self.method} {network or self.network}",
                 *([architecture] if architecture else []),
-                f"width {self._width()}",
+                f"width {self._width(network or self.network)}",
                 f"{self.n_iter_} epochs",
             ]
         )
 
-    def _width(self) -> int:
-        """Maps or units of the first layer, also where the parameter leaves it to the architecture."""
-        width = self.get_params(deep=False)["width"]
-        if width is None:
-            width = len(next(self.objective_.taps()[self.network].parameters()))
-        return int(width)
+    def _width(self, network: str) -> int:
+        """Maps or units of a network's first layer."""
+        module = getattr(self.objective_, network)
+        return len(next(module.parameters()))
 
     def save(self, path: Path | str) -> None:
         """Write the fitted model as a run folder: settings, weights, a model card. Nothing is pickled.
@@ -134,8 +136,10 @@ class Saved:
         return model
 
 
-def plain(value: Any) -> Any:
-    """A parameter as JSON can hold it."""
+def plain(value: Any, like: Any = None) -> Any:
+    """A parameter as JSON can hold it; a whole number as a float where ``like``, its usual value, is one."""
+    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     if isinstance(value, np.generic):

@@ -22,8 +22,10 @@ def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
+def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor], only: nn.Module | None = None) -> int:
     """Set every batch norm's statistics to the plain mean of those of the batches, in place.
+
+    ``only`` is the part of the network whose batch norms are set; the others keep, and use, their statistics.
 
     Only batch-norm layers are in training mode meanwhile, so dropout stays silent. All layers' modes are
     as before afterwards.
@@ -33,7 +35,7 @@ def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
     int
         The number of batches used; 0 leaves the network as it was.
     """
-    norms = batch_norms(network)
+    norms = batch_norms(network if only is None else only)
     if not norms:
         return 0
     modes = {m: m.training for m in network.modules()}

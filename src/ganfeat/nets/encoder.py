@@ -118,3 +118,10 @@ class OnImages(nn.Module):
         with torch._C.DisableTorchFunction():
             z_ND = self.encoder(x_NCHW)
         return self.discriminator(small_NCHW, z_ND)
+
+
+def parts(network: nn.Module) -> list[nn.Module]:
+    """What has batch norms of its own, to be estimated one after the other: an encoder before who is shown E(x)."""
+    if isinstance(network, OnImages):
+        return [part for part in (network.encoder, network.discriminator) if part is not None]
+    return [network]

@@ -119,7 +119,7 @@ def build(plan: Plan, *, discriminator: bool = True) -> tuple[Encoder, nn.Module
     InputError
         If there is no such architecture, or a setting does not fit it or the images.
     """
-    if plan.architecture not in ARCHITECTURES:
+    if not isinstance(plan.architecture, str) or plan.architecture not in ARCHITECTURES:
         raise InputError(
             f"architecture={plan.architecture!r} is not known: choose one of {', '.join(sorted(ARCHITECTURES))}"
         )

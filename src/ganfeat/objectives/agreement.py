@@ -59,7 +59,7 @@ class Agreement(nn.Module):
     def __init__(self, n_features: int, weight: float, views: Sequence[str] = VIEWS) -> None:
         super().__init__()
         self.weight = weight
-        self.view = Augment(views)
+        self.view = Augment(views, "views")
         self.projection = nn.Linear(n_features, PROJECTED, bias=False)
 
     def forward(self, encoder: Encoder, x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

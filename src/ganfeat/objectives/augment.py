@@ -103,7 +103,7 @@ TRANSFORMS: dict[str, Transform] = {
 
 
 class Augment:
-    """A sequence of transforms by name; empty is the identity.
+    """A sequence of transforms by name; empty is the identity. ``setting`` is what the names were given as.
 
     Raises
     ------
@@ -111,10 +111,10 @@ class Augment:
         If a name is not one of :data:`TRANSFORMS`.
     """
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str] = (), setting: str = "augment") -> None:
         for name in names or ():
             if name not in TRANSFORMS:
-                raise InputError(f"augment={name!r} is not known: choose from {', '.join(TRANSFORMS)}")
+                raise InputError(f"{setting}={name!r} is not known: choose from {', '.join(TRANSFORMS)}")
         self.names = tuple(names or ())
 
     def __call__(self, x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

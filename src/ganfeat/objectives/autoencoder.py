@@ -47,7 +47,7 @@ class AutoEncoder(EncodingObjective):
         agreement: float = 0.0,
         views: Sequence[str] = VIEWS,
     ) -> None:
-        if loss not in ERRORS:
+        if not isinstance(loss, str) or loss not in ERRORS:
             raise InputError(f"loss={loss!r} is not known: choose one of {', '.join(sorted(ERRORS))}")
         super().__init__(plan, augment=augment, game=False, agreement=agreement, views=views)
         self.loss, self.noise = loss, noise

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ganfeat.errors import InputError
 from ganfeat.nets.encoder import Encoder, OnImages, resized
 from ganfeat.nets.families import Plan, build
 from ganfeat.objectives.agreement import VIEWS, Agreement
@@ -57,6 +58,8 @@ class EncodingObjective(Objective):
         self.prior = get_prior(plan.prior)
         self.augment = Augment(augment)
         self.encoder, self.generator, self.discriminator = build(plan, discriminator=game)
+        if not Augment(views, "views").names and agreement:
+            raise InputError("views=() are two equal views, which teach nothing: name at least one transform")
         self.agreement = Agreement(self.encoder.head.in_features, agreement, views) if agreement else None
 
     def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:

@@ -58,6 +58,8 @@ class LatentRegressor(EncodingObjective):
     ) -> None:
         if plan.joint or plan.stochastic:
             raise InputError("a latent regressor's D sees images alone, and its encoder gives a point")
+        if not regression and not agreement:
+            raise InputError("regression=0 leaves E nothing to learn: give it an agreement as well")
         super().__init__(plan, simultaneous=simultaneous, augment=augment, agreement=agreement, views=views)
         self.joint, self.regression = joint, regression
 

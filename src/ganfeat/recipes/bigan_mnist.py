@@ -34,7 +34,7 @@ from ganfeat.recipes.nearest import Judge, Score
 from ganfeat.version import __version__
 
 NAME = "bigan-mnist"
-ABOUT = "One nearest neighbour on the encoder family's layers, permutation-invariant MNIST"
+ABOUT = "One nearest neighbour on the encoder family's layers, MNIST"
 FILES = {
     part: tuple(f"{stem}-images{sep}idx3-ubyte{end}" for sep in "-." for end in (".gz", ""))
     for part, stem in (("train", "train"), ("test", "t10k"))
@@ -51,6 +51,11 @@ NETWORKS: Mapping[str, Any] = {
 }
 """The paper's, with the details of the released code."""
 UNTRAINED_SEEDS = 5
+SHOWN = (
+    *("architecture", "width", "n_components", "prior", "update_order", "loss", "joint", "regression", "agreement"),
+    *("views", "batch_size", "learning_rate", "weight_decay", "norm_epsilon", "max_iter", "decay_iter"),
+)
+"""Settings that results name."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,13 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(1, width=64, images=1000, test=500, expects="a minute; its numbers mean nothing"),
-    "cpu": Scale(100, {"bigan": 200}, expects="a quarter of the paper's epochs, half of them for BiGAN; about 3 hours"),
-    "full": Scale(400, expects="the paper's epochs: 1.5 to 2.5 hours a method on one CPU core"),
+    "cpu": Scale(
+        100,
+        {"bigan": 200, "lr": 30, "jlr": 30},
+        expects="half of the paper's epochs for BiGAN, a quarter for autoencoders, 30 for regressors; 2 to "
+        "3 hours",
+    ),
+    "full": Scale(400, expects="the paper's epochs (our own rows: 15); 1.5 to 2.5 hours a method on one CPU core"),
 }
 
 
@@ -194,7 +204,7 @@ def run(
     """Train the methods, score them, write ``results.json``; every network is a run folder in ``out``.
 
     What was trained and scored before under the same settings is kept, so an interrupted run goes on, and several
-    processes may train different methods into the same folder.
+    processes may train different methods into the same folder; ``results.json`` is of the call that ended last.
 
     Parameters
     ----------
@@ -256,6 +266,7 @@ def run(
         if key not in scores:
             with stage(f"scoring: {key}", 0):
                 scores[key] = work()
+            scores = {**kept_scores(out / "scores.json", settings), **scores}  # another process may score others
             write_atomically(out / "scores.json", json.dumps({"settings": settings, "scores": scores}).encode())
     results: dict[str, Any] = {
         "command": command,
@@ -270,7 +281,6 @@ def run(
         },
         "learned_from": len(learn),
         "test": len(test),
-        "network": {**NETWORKS, "decay_iter": "the second half of the epochs"},
         "baselines": {name: scores[name] for name in ("raw pixels", "PCA")},
         "untrained": {
             network: [scores[f"untrained {network}, seed {k}"] for k in range(UNTRAINED_SEEDS)]
@@ -327,10 +337,13 @@ def _untrained(judge: Judge, model: EncoderEstimator, network: str, seed: int) -
 def _row(row: Row, models: Mapping[tuple[str, int], EncoderEstimator], scores: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table: every seed's score, and their mean beside the paper's."""
     by_seed = {seed: scores[_key(row, seed, model)] for (name, seed), model in models.items() if name == row.run}
+    first = next(model for (name, _), model in models.items() if name == row.run)
     accuracies = [100 * entry["trunk"]["accuracy"] for entry in by_seed.values()]
     return {
         "run": row.run,
-        "epochs": next(model.n_iter_ for (name, _), model in models.items() if name == row.run),
+        "method": first.method,
+        "epochs": first.n_iter_,
+        "settings": {k: v for k, v in first.get_params().items() if k in SHOWN},
         "published": row.published,
         "accuracy": float(np.mean(accuracies)),
         "points_above_published": None if row.published is None else float(np.mean(accuracies)) - row.published,

@@ -30,7 +30,6 @@ from ganfeat.device import describe_machine
 from ganfeat.errors import InputError, MissingExtraError
 from ganfeat.estimators import DCGAN
 from ganfeat.features import FeatureExtractor
-from ganfeat.pictures import read_png, untile
 from ganfeat.probes import FewLabels, compare
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.curves import AT_EDGE, FeatureSets, Stage
@@ -242,17 +241,8 @@ def _page(
     update: Callable[..., None],
 ) -> RunReport:
     """Everything of the report but the results."""
-    from ganfeat.report import FeatureMap, Neighbours, RunReport
+    from ganfeat.report import FeatureMap, Neighbours, RunReport, samples_of
 
-    height, width, _ = gan.image_shape_
-    steps_per_epoch = gan.history_[-1]["step"] / gan.history_[-1]["epoch"]
-    sheets = [
-        (
-            f"epoch {int(p.stem.split('-')[1]) / steps_per_epoch:.0f}",
-            untile(read_png(p), height, width),
-        )
-        for p in sorted((folder / "samples").glob("step-*.png"))
-    ]
     points, shown = feature_map(features[1])
     update(1)
     labels = images.labels
@@ -262,7 +252,7 @@ def _page(
 
     return RunReport(
         title="What a GAN learned from images without labels",
-        samples=sheets,
+        samples=samples_of(RunFolder(folder)),
         real=learn[np.random.default_rng(0).permutation(len(learn))[:64]],
         history=gan.history_,
         feature_map=FeatureMap(

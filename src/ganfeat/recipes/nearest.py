@@ -15,11 +15,12 @@ from ganfeat.device import autocast
 from ganfeat.estimators.encoding import EncoderEstimator
 from ganfeat.probes import KNNClassifier
 from ganfeat.probes.intervals import margin
+from ganfeat.training import to_networks
 
 Score = dict[str, Any]
 Pair = tuple[NDArray[Any], NDArray[Any]]
 """Features of the training and of the test images."""
-INVERSE_IMAGES = 10_000
+CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,17 @@ class Judge:
         return score
 
     def inverse(self, model: EncoderEstimator, seed: int = 0) -> dict[str, float]:
-        """What :meth:`~ganfeat.objectives.encoding.EncodingObjective.diagnose` measures, on test images."""
-        images = model._validated(self.test.images[:INVERSE_IMAGES], reset=False)
-        x_NHWC = torch.from_numpy(np.array(images)).to(model.device_)
-        x_NCHW = x_NHWC.permute(0, 3, 1, 2).float()
-        if x_NHWC.dtype == torch.uint8:
-            x_NCHW = x_NCHW / 127.5 - 1
+        """What :meth:`~ganfeat.objectives.encoding.EncodingObjective.diagnose` measures, the mean over test images."""
         generator = torch.Generator(model.device_).manual_seed(seed)
-        with autocast(model.device_, model.precision_):
-            measures = model.objective_.diagnose(x_NCHW, generator)
-        return {name: float(value) for name, value in measures.items()}
+        totals: dict[str, float] = {}
+        for start in range(0, len(self.test), CHUNK):
+            images = self.test.images[start : start + CHUNK]
+            x_NCHW = to_networks(torch.from_numpy(np.array(images)).to(model.device_))
+            with autocast(model.device_, model.precision_):
+                measures = model.objective_.diagnose(x_NCHW, generator)
+            for name, value in measures.items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(images) / len(self.test)
+        return totals
 
 
 def _accuracy(hits: NDArray[np.bool_]) -> Score:

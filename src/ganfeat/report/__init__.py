@@ -1,16 +1,18 @@
-"""One self-contained HTML page from a finished run.
+"""One self-contained HTML page from a run.
 
-Arrays and plain dictionaries go in, HTML comes out: nothing here knows torch, scikit-learn or the layout
-of a run folder. :class:`RunReport` and :func:`write_report` make the whole page; the functions below them
-each make one fragment for a page of one's own (:class:`Section`, :func:`write_page`). The page opens from
+Arrays and plain dictionaries go in, HTML comes out: nothing here knows torch or scikit-learn, and ``folder`` alone
+the layout of a run folder. :class:`RunReport` and :func:`write_report` make the whole page, :func:`report_of_run`
+gathers it from a run folder; the functions below them each make one fragment for a page of one's own (:class:`Section`, :func:`write_page`). The page opens from
 ``file://``, asks no host for anything and follows the reader's light or dark setting. The same input gives
 the same bytes.
 
 Modules: ``page`` (the frame and ``page.css``), ``pictures`` (pixels), ``figures`` (charts), ``svg``
-(matplotlib to inline SVG), ``maps``, ``tables``, ``overview`` (one PNG), ``run`` (what goes where).
+(matplotlib to inline SVG), ``maps``, ``tables``, ``overview`` (one PNG), ``run`` (what goes where),
+``folder`` (what a run folder has to show).
 """
 
 from ganfeat.report.figures import accuracy_curve, training_curves
+from ganfeat.report.folder import report_of_run, samples_of
 from ganfeat.report.maps import feature_map
 from ganfeat.report.overview import draw_overview
 from ganfeat.report.page import Section, write_page
@@ -31,6 +33,8 @@ __all__ = [
     "neighbours",
     "protocol_card",
     "reconstructions_over_time",
+    "report_of_run",
+    "samples_of",
     "samples_over_time",
     "settings_table",
     "training_curves",

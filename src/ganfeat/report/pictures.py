@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from ganfeat.pictures import in_pairs
 from ganfeat.report.tables import class_name
 
 Images = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
 
 _SHEET_WIDTH = 464  # CSS pixels: half of the page's 960, less the gutter
 _MOST_FRAMES = 12
@@ -99,7 +100,7 @@ def samples_over_time(
     body = _frames(
         [
             _fitted_sheet(images, label, f"{{n}} generated images, {label}", _data(label))
-            for label, images in _most(frames)
+            for label, images in evenly_spaced(frames)
         ]
     )
     if reference is None:
@@ -133,12 +134,12 @@ def reconstructions_over_time(frames: Sequence[tuple[str, Images]], real: Images
     if not frames:
         return ""
     scale, columns = _fit(real)
-    n = min(len(real) - len(real) % columns, columns * max(1, columns // 2))
+    n = min(len(real), columns * max(1, columns // 2))
     alt = f"{n} real images in rows, each row above its reconstructions, "
     return _frames(
         [
             _sheet(in_pairs(real[:n], images[:n], columns), columns, scale, label, alt + label, _data(label))
-            for label, images in _most(frames)
+            for label, images in evenly_spaced(frames)
         ]
     )
 
@@ -222,7 +223,7 @@ def _tile(image_HWC: Images, alt: str) -> str:
     return f'<img class="pixels" src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
-def _most(frames: Sequence[tuple[str, Images]]) -> list[tuple[str, Images]]:
+def evenly_spaced(frames: Sequence[Item]) -> list[Item]:
     """At most as many frames as a page shows, the first and the last of them."""
     count = min(_MOST_FRAMES, len(frames))
     return [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
