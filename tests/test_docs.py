@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -118,6 +119,26 @@ def test_the_page_on_probes_shows_cifar10():
         points = (entry["all labels"], entry["400 per class"])
         cells = [f"{100 * p['mean']:.1f} ± {100 * p['half_width']:.1f}" for p in points]
         assert shown[name] == [f"{entry['features']:,}", *cells], name
+
+
+def test_the_page_on_encoders_shows_mnists_table():
+    measured = results("bigan-mnist")
+    shown = {row[0]: row[1:] for row in rows("docs/encoders.md")}
+    for name, entry in measured["results"].items():
+        seeds = list(entry["seeds"].values())
+        trunk, output = ([100 * seed[at]["accuracy"] for seed in seeds if at in seed] for at in ("trunk", "output"))
+        before = [100 * seed["trunk"]["untrained"]["accuracy"] for seed in seeds]
+        gain = seeds[0]["trunk"]["above_untrained"]
+        assert shown[name] == [
+            str(entry["epochs"]),
+            f"{entry['published']:.2f}" if entry["published"] else "",
+            f"{fmean(trunk):.2f}",
+            f"{fmean(output):.2f}" if output else "",
+            f"{fmean(before):.2f}",
+            f"{100 * gain['mean']:+.2f} ± {100 * gain['half_width']:.2f}",
+        ], name
+    for name, entry in measured["baselines"].items():
+        assert f"{100 * entry['accuracy']:.2f}" in shown[name], name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

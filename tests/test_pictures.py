@@ -13,15 +13,25 @@ def test_untile_is_the_inverse_of_tile(n, columns, pad, channels):
     np.testing.assert_array_equal(untile(tile(images, columns, pad), 5, 4, pad)[:n], images)
 
 
-@pytest.mark.parametrize(("n", "kept"), [(1, 1), (5, 5), (8, 8), (20, 16)])
-def test_pairs_stand_one_above_the_other_and_come_apart_again(n, kept):
+@pytest.mark.parametrize("columns", [8, 10])
+@pytest.mark.parametrize("n", [1, 3, 5, 8, 10, 11, 20])
+def test_pairs_stand_one_above_the_other_and_come_apart_again(n, columns):
+    """Where the last rows are not full, grey fills them, and is none of the images afterwards."""
     above, below = np.arange(2 * n, dtype=np.uint8).reshape(2, n, 1, 1, 1)
-    pairs = in_pairs(above, below)
-    sheet = tile(pairs, min(n, 8), pad=0)[..., 0]
-    np.testing.assert_array_equal(sheet[0::2].ravel(), above[:kept].ravel())
-    np.testing.assert_array_equal(sheet[1::2].ravel(), below[:kept].ravel())
-    for found, expected in zip(out_of_pairs(pairs), (above, below), strict=True):
-        np.testing.assert_array_equal(found, expected[:kept])
+    pairs = in_pairs(above, below, columns)
+    sheet = tile(pairs, min(n, columns), pad=0)[..., 0]
+    for rows, images in ((sheet[0::2], above), (sheet[1::2], below)):
+        np.testing.assert_array_equal(rows.ravel()[:n], images.ravel())
+        assert rows.size < n + columns and (rows.ravel()[n:] == 128).all()
+    for found, expected in zip(out_of_pairs(pairs, columns), (above, below), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_grey_image_is_one_still_unless_the_last_with_a_grey_one_below():
+    grey, other = np.full((2, 1, 1, 1), 128, np.uint8), np.array([128, 7], np.uint8).reshape(2, 1, 1, 1)
+    above, below = out_of_pairs(in_pairs(grey, other))
+    assert (len(above), below.ravel().tolist()) == (2, [128, 7])
+    assert [len(part) for part in out_of_pairs(in_pairs(grey, grey))] == [0, 0]
 
 
 def test_empty_cells_and_gaps_of_a_sheet_are_grey():

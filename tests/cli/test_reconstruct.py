@@ -7,8 +7,7 @@ import pytest
 
 from ganfeat import DCGAN, AutoEncoder, load, load_images
 from ganfeat.cli import main
-from ganfeat.cli.reconstruct import in_rows
-from ganfeat.pictures import read_png, tile, untile
+from ganfeat.pictures import read_png, untile
 
 DIGITS = load_images("digits", limit=120)
 SETTINGS = {"n_components": 8, "max_iter": 2, "batch_size": 20, "random_state": 0}
@@ -57,7 +56,7 @@ def test_json_is_all_that_standard_output_holds(run, tmp_path, capsys):
 
 def test_whether_the_run_has_learned_from_them_is_said(run, tmp_path, capsys):
     assert call(run, "digits", "-o", tmp_path / "a.png", "--limit", "120") == 0
-    assert "has learned from these very images" in capsys.readouterr().out
+    assert "has learned from these very images:" in capsys.readouterr().out
     assert call(run, "digits", "-o", tmp_path / "a.png", "--limit", "119") == 0
     assert "has learned from" not in capsys.readouterr().out
 
@@ -74,13 +73,14 @@ def test_few_images_and_colours(tmp_path, capsys):
     assert cells.shape == (6, 6, 6, 3) and np.abs(cells[:3] - halved).max() <= 1
 
 
-@pytest.mark.parametrize("n", [1, 3, 10, 11, 20])
-def test_rows_of_pairs(n):
-    above = np.random.default_rng(n).integers(0, 256, (n, 2, 3, 1), dtype=np.uint8)
-    sheet = tile(in_rows(above, 255 - above), columns=min(n, 10))
-    cells = untile(sheet, 2, 3).reshape(-1, 2, min(n, 10), 2, 3, 1)
-    assert np.array_equal(cells[:, 0].reshape(-1, 2, 3, 1)[:n], above)
-    assert np.array_equal(cells[:, 1].reshape(-1, 2, 3, 1)[:n], 255 - above)
+def test_a_run_that_held_a_share_out_has_not_learned_from_that(tmp_path, capsys):
+    model = AutoEncoder(architecture="mlp", width=16, **SETTINGS)
+    list(model.iter_fit(DIGITS, run=tmp_path / "run", validation=0.25))
+    for limit, share in ((120, 0.25), (119, 0.0)):
+        assert call(tmp_path / "run", "digits", "-o", tmp_path / "a.png", "--limit", limit, "--json") == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["held out"] == share
+        assert ("from all but a share of these very images (25 % were held out)" in printed.err) == (limit == 120)
 
 
 def test_a_run_without_an_encoder(tmp_path, capsys):

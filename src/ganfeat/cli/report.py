@@ -54,7 +54,7 @@ def report(
     result: dict[str, Any] = {
         "run": str(run),
         "method": config["method"],
-        "finished": "imported" in (config["data"] or {}) or finished(folder, list(page.history)),
+        "finished": "imported" in (config["data"] or {}) or finished(folder, page.history),
         "epochs": last.get("epoch", 0.0),
         "steps": last.get("step", 0),
         "samples": len(page.samples),

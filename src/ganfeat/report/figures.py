@@ -65,8 +65,9 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> str:
     """
     losses = _losses(history)
     logits = {"logit/real": "real", "logit/generated": "generated"}
+    players = "The loss of each player. In a game it need not fall." if len(losses) > 1 else "The loss."
     charts = [
-        _history_chart(history, losses, "Loss", "The loss of each player. In a game it need not fall."),
+        _history_chart(history, losses, "Loss", players),
         _history_chart(
             history, logits, "Logit",
             "What the discriminator says of real and of generated images: apart, it tells them from each "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
     return config
 
 
-def finished(run: RunFolder, records: list[history.Record]) -> bool:
+def finished(run: RunFolder, records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the training came to its end, by the newest checkpoint, or by the last record of a model saved alone."""
     if not records:
         return False
@@ -195,7 +196,7 @@ def _summary(run: RunFolder, config: dict[str, Any], records: list[history.Recor
         return f"{network}: weights for images of {images}, imported from {data['imported']}, {data['source']}."
     if "n" in data:
         held = round(config.get("validation", 0) * data["n"])
-        images = f"{data['n'] - held:,} images of {images} ({data.get('source') or 'an array'})"
+        images = f"{data['n'] - held:,} images of {images} from {data.get('source') or 'an array'}"
         if held:
             images += f"; {held:,} more were held out"
     else:
@@ -224,9 +225,11 @@ def _measured(records: list[history.Record], seen: str) -> str:
     if not last:
         return ""
     text = (
-        f"In the end, {seen} images were {last['reconstruction/real']:.2f} from their reconstructions, "
+        f"Last measured: {seen} images were {last['reconstruction/real']:.2f} from their reconstructions, "
         f"{last['reconstruction/real_shuffled']:.2f} from those of other images"
     )
     if "knn/output" in last:
-        text += f"; by E(x), {100 * last['knn/output']:.1f}% of the held-out ones had a nearest neighbour of their class"
+        text += (
+            f"; by E(x), {100 * last['knn/output']:.1f}% of the held-out ones had a nearest neighbour of their class"
+        )
     return f"{text}."

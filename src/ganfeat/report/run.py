@@ -146,5 +146,8 @@ def _sections(report: RunReport) -> list[Section]:
             "Each dot is an image; images with similar features lie close together.",
         ),
         Section("Nearest neighbours", "neighbours", near),
-        Section("Protocol and settings", "settings", "\n".join(table for table in details if table)),
+        Section(
+            "Protocol and settings" if report.protocol else "Settings", "settings",
+            "\n".join(table for table in details if table),
+        ),
     ]  # fmt: skip
