@@ -41,7 +41,7 @@ def reproduce(
         tuple[str, ...] | None,
         Parameter(
             help="bigan-mnist: only these of bigan, lr (gives the row D, too), jlr, ae-l2, ae-l1, conv-lr, "
-            "conv-lr-agreement, agreement: "
+            "conv-lr-agreement, agreement, longer: "
             "`--methods bigan --methods ae-l2`. Several processes may train different ones into the same --out. "
             "[default: all]"
         ),

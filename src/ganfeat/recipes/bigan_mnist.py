@@ -5,8 +5,9 @@ labels; the layer before the output (of E; of D for the row "D") is scored by th
 among the training images, on the 10,000 test images. The authors' log has that layer at 96.84 % before any
 training, so each row stands beside its own untrained network, over several seeds.
 
-Three rows are ours: a convolutional latent regressor; the same with an agreement of E's views; and E learning from the
-agreement alone, as the control. Their settings were chosen on a split of the training images.
+Four rows are ours: a convolutional latent regressor; the same with an agreement of E's views; E learning from the
+agreement alone, as the control; and the second one for twice as long, at twice the learning rate. Their settings were
+chosen on a split of the training images.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ RUNS: dict[str, Run] = {
     "conv-lr": Run(LatentRegressor, CONV, 15),
     "conv-lr-agreement": Run(LatentRegressor, {**CONV, "agreement": 1.0}, 15),
     "agreement": Run(LatentRegressor, {**CONV, "agreement": 1.0, "regression": 0.0}, 15),
+    "longer": Run(LatentRegressor, {**CONV, "agreement": 1.0, "learning_rate": 1e-3}, 30),
 }
 """By the name of their folder. The latent regressor's D and G are those of a plain GAN: E does not touch them."""
 
@@ -112,10 +114,11 @@ ROWS: dict[str, Row] = {
     "convolutional latent regressor": Row("conv-lr", None),
     "convolutional latent regressor, with agreement of views": Row("conv-lr-agreement", None),
     "agreement of views alone": Row("agreement", None),
+    "convolutional latent regressor, with agreement of views, longer": Row("longer", None),
 }
 TRUNK = {"encoder": "trunk", "discriminator": "discriminator.trunk"}
 """The layer before the output."""
-TARGETS = {"BiGAN": 97.39, "convolutional latent regressor, with agreement of views": 98.5}
+TARGETS = {"BiGAN": 97.39, "convolutional latent regressor, with agreement of views, longer": 98.5}
 """Goals of ours, in percent."""
 
 
@@ -144,8 +147,7 @@ SCALES = {
     "cpu": Scale(
         100,
         {"bigan": 200, "lr": 30, "jlr": 30},
-        expects="half of the paper's epochs for BiGAN, a quarter for autoencoders, 30 for regressors; 2 to "
-        "3 hours",
+        expects="half of the paper's epochs for BiGAN, a quarter for autoencoders, 30 for regressors; 2 to 3 hours",
     ),
     "full": Scale(400, expects="the paper's epochs (our own rows: 15); 1.5 to 2.5 hours a method on one CPU core"),
 }
