@@ -141,6 +141,12 @@ def test_the_page_on_encoders_shows_mnists_table():
         assert f"{100 * entry['accuracy']:.2f}" in shown[name], name
 
 
+def test_the_page_on_encoders_shows_cifar10():
+    shown = {row[0]: row[1:] for row in rows("docs/encoders.md")}
+    for entry in results("cifar-bigan")["rows"]:
+        assert shown[entry["name"]] == [f"{entry['features']:,}", *map(cell, entry["accuracy"].values())], entry["name"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -284,10 +284,7 @@ def run(
         "learned_from": len(learn),
         "test": len(test),
         "baselines": {name: scores[name] for name in ("raw pixels", "PCA")},
-        "untrained": {
-            network: [scores[f"untrained {network}, seed {k}"] for k in range(UNTRAINED_SEEDS)]
-            for network in _networks(models)
-        },
+        "untrained": [scores[key] for key in scores if key.startswith("untrained encoder, seed")],
         "results": {title: _row(row, models, scores) for title, row in ROWS.items() if row.run in wanted},
         "protocol": {
             "features": "trunk: the layer before the output; output: E(x)",
@@ -302,10 +299,10 @@ def run(
     return results
 
 
-def _networks(models: Mapping[tuple[str, int], EncoderEstimator]) -> list[str]:
-    """Kinds of network that are scored."""
-    paper = [row for row in ROWS.values() if row.published is not None]
-    return [n for n in TRUNK if any(row.network == n for row in paper for name, _ in models if row.run == name)]
+def _other_seeds(models: Mapping[tuple[str, int], EncoderEstimator]) -> EncoderEstimator | None:
+    """A model with the paper's encoder, whose shape other untrained encoders are made of; None if none was trained."""
+    paper = {row.run for row in ROWS.values() if row.published is not None}
+    return next((model for (name, _), model in models.items() if name in paper), None)
 
 
 def _key(row: Row, seed: int, model: EncoderEstimator) -> str:
@@ -319,11 +316,9 @@ def _scorings(judge: Judge, models: Mapping[tuple[str, int], EncoderEstimator]) 
         "raw pixels": lambda: judge.rows(*judge.pixels()),
         "PCA": lambda: judge.rows(*principal_components(*judge.pixels())),
     }
-    for network in _networks(models):
-        row = next(row for row in ROWS.values() if row.network == network and any(row.run == n for n, _ in models))
-        first = next(model for (name, _), model in models.items() if name == row.run)
+    if (first := _other_seeds(models)) is not None:
         for k in range(UNTRAINED_SEEDS):
-            work[f"untrained {network}, seed {k}"] = partial(_untrained, judge, first, network, k)
+            work[f"untrained encoder, seed {k}"] = partial(_untrained, judge, first, k)
     for (name, seed), model in models.items():
         for row in ROWS.values():
             if row.run == name:
@@ -331,9 +326,9 @@ def _scorings(judge: Judge, models: Mapping[tuple[str, int], EncoderEstimator]) 
     return work
 
 
-def _untrained(judge: Judge, model: EncoderEstimator, network: str, seed: int) -> Score:
-    """Another untrained network of the same shape."""
-    return judge.rows(*judge.features(model.random_init(judge.learn, seed), network, TRUNK[network]))
+def _untrained(judge: Judge, model: EncoderEstimator, seed: int) -> Score:
+    """Another untrained encoder of the same shape."""
+    return judge.rows(*judge.features(model.random_init(judge.learn, seed), "encoder", TRUNK["encoder"]))
 
 
 def _row(row: Row, models: Mapping[tuple[str, int], EncoderEstimator], scores: Mapping[str, Any]) -> dict[str, Any]:
