@@ -97,23 +97,27 @@ RUNS: dict[str, Run] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: which network of which run, and the paper's accuracy in percent."""
+    """A row of the table: which network of which run, and the paper's accuracy in percent.
+
+    ``output`` says whether the network's output, E(x), is scored, too: not where nothing trains it.
+    """
 
     run: str
     published: float | None
     network: str = "encoder"
+    output: bool = True
 
 
 ROWS: dict[str, Row] = {
     "BiGAN": Row("bigan", 97.39),
-    "D": Row("lr", 97.30, "discriminator"),
+    "D": Row("lr", 97.30, "discriminator", output=False),
     "latent regressor": Row("lr", 97.44),
     "joint latent regressor": Row("jlr", 97.13),
     "autoencoder, l2": Row("ae-l2", 97.58),
     "autoencoder, l1": Row("ae-l1", 97.63),
     "convolutional latent regressor": Row("conv-lr", None),
     "convolutional latent regressor, with agreement of views": Row("conv-lr-agreement", None),
-    "agreement of views alone": Row("agreement", None),
+    "agreement of views alone": Row("agreement", None, output=False),
     "convolutional latent regressor, with agreement of views, longer": Row("longer", None),
 }
 TRUNK = {"encoder": "trunk", "discriminator": "discriminator.trunk"}
@@ -322,7 +326,9 @@ def _scorings(judge: Judge, models: Mapping[tuple[str, int], EncoderEstimator]) 
     for (name, seed), model in models.items():
         for row in ROWS.values():
             if row.run == name:
-                work[_key(row, seed, model)] = partial(judge.against_untrained, model, row.network, TRUNK[row.network])
+                work[_key(row, seed, model)] = partial(
+                    judge.against_untrained, model, row.network, TRUNK[row.network], output=row.output
+                )
     return work
 
 

@@ -50,8 +50,8 @@ class Judge:
         """Accuracy of features, 0 to 1, and the half-width of its 95 % interval over test images."""
         return {"features": int(rows.shape[1]), **_accuracy(self.hits(rows, queries))}
 
-    def against_untrained(self, model: EncoderEstimator, network: str, trunk: str) -> Score:
-        """The layer before a network's output and, of an encoder, the output; beside the same network untrained.
+    def against_untrained(self, model: EncoderEstimator, network: str, trunk: str, *, output: bool) -> Score:
+        """The layer before a network's output and, if asked for, the output; beside the same network untrained.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class Judge:
         """
         twin = model.random_init()
         score: Score = {}
-        for layer, tap in {"trunk": trunk, **({"output": "output"} if network == "encoder" else {})}.items():
+        for layer, tap in {"trunk": trunk, **({"output": "output"} if output else {})}.items():
             ours, theirs = (self.features(m, network, tap) for m in (model, twin))
             hits, before = self.hits(*ours), self.hits(*theirs)
             points = ({"accuracies": [float(h.mean())], "_hits": h} for h in (hits, before))
