@@ -135,7 +135,7 @@ def test_both_networks_of_a_run_with_an_encoder(bigan, tmp_path, options, networ
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--network", "generator"], "encoder and discriminator"),
+        (["--network", "generator"], "encoder or discriminator"),
         (["--taps", "2"], "0 to 1"),
         (["--taps", "trnk"], "no layer 'trnk'"),
         (["--network", "discriminator", "--taps", "output:conv"], "output"),

@@ -437,8 +437,8 @@ def _stated_defaults():
 
 
 def _in_words(value):
-    if isinstance(value, tuple) and not value:
-        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     return value
 
 

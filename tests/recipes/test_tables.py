@@ -21,6 +21,7 @@ from ganfeat import InputError, load
 from ganfeat.cli import main
 from ganfeat.probes import PROTOCOLS, FeatureScaler, Protocol
 from ganfeat.recipes import dcgan_cifar10, dcgan_svhn1000, tables
+from ganfeat.recipes.kept import kept_scores
 from ganfeat.recipes.tables import Published, Recipe, Scale, run
 
 ROWS, LABELS = load_digits(return_X_y=True)
@@ -234,7 +235,7 @@ def test_scores_are_kept_only_of_the_same_images_weights_and_version(imported, c
 def test_a_file_of_scores_of_another_form_is_none(content, tmp_path):
     path = tmp_path / "scores.json"
     path.write_bytes(content.replace("S", '{"seed": 0}').encode() if content != "no UTF-8" else b"\xff")
-    assert tables._kept(path, {"seed": 0}) == {}
+    assert kept_scores(path, {"seed": 0}) == {}
 
 
 def test_seconds_of_training_are_those_of_all_its_calls():

@@ -299,7 +299,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
         # who calls once more decides when it ends: the learning rate does not fall
-        settings = self._loop_settings(len(images), self._seed(None), evaluations=1, max_iter=1, decay_iter=0)
+        settings = self._loop_settings(len(images), self._seed(None), evaluations=1, decay_iter=0)
+        settings = dataclasses.replace(settings, max_iter=1)
         if not started:
             self._check_network()
         for _ in self._train(images, settings, None, before=before):
@@ -369,6 +370,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
 
     def _loop_settings(self, n_images: int, seed: int, **changes: Any) -> LoopSettings:
         self.device_ = resolve_device(self.device)
+        require("decay_iter", self.decay_iter, int, least=0)
         settings: dict[str, Any] = {
             "max_iter": self._epochs(n_images),
             "batch_size": self.batch_size,
