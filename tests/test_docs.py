@@ -74,6 +74,13 @@ def test_the_page_on_speed_shows_the_benchmarks(name):
         assert any(wanted <= set(row) for row in shown), (name, width)
 
 
+@pytest.mark.parametrize("name", ["bigan_step", "bigan_step-2"])
+def test_the_page_on_speed_shows_bigans_step(name):
+    value = results(name)
+    milliseconds = [f"{value['milliseconds_per_step'][k]:.1f}" for k in ("plain", "ganfeat")]
+    assert [str(value["threads"]), *milliseconds, f"{value['ratio']:.2f}"] in [row[:4] for row in rows("docs/speed.md")]
+
+
 @pytest.mark.parametrize("name", ["taps-mnist5k", "taps-cifar10"])
 def test_the_page_on_features_shows_the_taps(name):
     shown = [c for row in rows("docs/features.md") for c in row]
