@@ -308,6 +308,11 @@ class RunFolder:
         folders = self._checkpoint_folders()
         return int(folders[0].name.removeprefix("step-")) if folders else None
 
+    def finished(self, last: Mapping[str, Any]) -> bool:
+        """Whether the training came to its end: by the newest checkpoint, or the last record of a model saved alone."""
+        newest = self.newest_step()
+        return bool((last["step"] if newest is None else newest) >= last["total_steps"])
+
     def read_checkpoint(self) -> tuple[Tensors, dict[str, Any], list[str]] | None:
         """Read the newest checkpoint that is whole.
 

@@ -129,8 +129,7 @@ class Saved:
         model._adopt(folder.read_model(), int(config["seed"]), precision)
         last = model.history_[-1] if model.history_ else {"epoch": 0, "step": 0, "total_steps": 1}
         model.n_iter_ = max(1, round(last["epoch"])) if model.history_ else 0
-        newest = folder.newest_step()
-        model.finished_ = (last["step"] if newest is None else newest) >= last["total_steps"]
+        model.finished_ = folder.finished(last)
         if imported(config):
             model.n_iter_, model.finished_ = int(config["data"]["epochs"]), True
         return model

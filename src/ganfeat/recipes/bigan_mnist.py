@@ -28,6 +28,7 @@ from ganfeat.device import describe_machine
 from ganfeat.errors import InputError
 from ganfeat.estimators import AutoEncoder, BiGAN, LatentRegressor
 from ganfeat.estimators.encoding import EncoderEstimator
+from ganfeat.estimators.layers import TRUNK
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.curves import Stage
 from ganfeat.recipes.kept import digest, kept_scores, training_seconds
@@ -120,8 +121,6 @@ ROWS: dict[str, Row] = {
     "agreement of views alone": Row("agreement", None, output=False),
     "convolutional latent regressor, with agreement of views, longer": Row("longer", None),
 }
-TRUNK = {"encoder": "trunk", "discriminator": "discriminator.trunk"}
-"""The layer before the output."""
 TARGETS = {"BiGAN": 97.39, "convolutional latent regressor, with agreement of views, longer": 98.5}
 """Goals of ours, in percent."""
 
@@ -326,15 +325,13 @@ def _scorings(judge: Judge, models: Mapping[tuple[str, int], EncoderEstimator]) 
     for (name, seed), model in models.items():
         for row in ROWS.values():
             if row.run == name:
-                work[_key(row, seed, model)] = partial(
-                    judge.against_untrained, model, row.network, TRUNK[row.network], output=row.output
-                )
+                work[_key(row, seed, model)] = partial(judge.against_untrained, model, row.network, output=row.output)
     return work
 
 
 def _untrained(judge: Judge, model: EncoderEstimator, seed: int) -> Score:
     """Another untrained encoder of the same shape."""
-    return judge.rows(*judge.features(model.random_init(judge.learn, seed), "encoder", TRUNK["encoder"]))
+    return judge.rows(*judge.features(model.random_init(judge.learn, seed), "encoder", TRUNK))
 
 
 def _row(row: Row, models: Mapping[tuple[str, int], EncoderEstimator], scores: Mapping[str, Any]) -> dict[str, Any]:

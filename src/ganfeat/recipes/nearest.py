@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ganfeat.data import ImageDataset
 from ganfeat.device import autocast
 from ganfeat.estimators.encoding import EncoderEstimator
+from ganfeat.estimators.layers import TRUNK
+from ganfeat.features import OUTPUT
 from ganfeat.probes import KNNClassifier
 from ganfeat.probes.intervals import margin
 from ganfeat.training import to_networks
@@ -50,7 +52,7 @@ class Judge:
         """Accuracy of features, 0 to 1, and the half-width of its 95 % interval over test images."""
         return {"features": int(rows.shape[1]), **_accuracy(self.hits(rows, queries))}
 
-    def against_untrained(self, model: EncoderEstimator, network: str, trunk: str, *, output: bool) -> Score:
+    def against_untrained(self, model: EncoderEstimator, network: str, *, output: bool) -> Score:
         """The layer before a network's output and, if asked for, the output; beside the same network untrained.
 
         Returns
@@ -61,7 +63,7 @@ class Judge:
         """
         twin = model.random_init()
         score: Score = {}
-        for layer, tap in {"trunk": trunk, **({"output": "output"} if output else {})}.items():
+        for layer, tap in {"trunk": TRUNK, **({"output": OUTPUT} if output else {})}.items():
             ours, theirs = (self.features(m, network, tap) for m in (model, twin))
             hits, before = self.hits(*ours), self.hits(*theirs)
             points = ({"accuracies": [float(h.mean())], "_hits": h} for h in (hits, before))

@@ -95,11 +95,8 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
 
 
 def finished(run: RunFolder, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the training came to its end, by the newest checkpoint, or by the last record of a model saved alone."""
-    if not records:
-        return False
-    newest = run.newest_step()
-    return bool((records[-1]["step"] if newest is None else newest) >= records[-1].get("total_steps", 1))
+    """Whether the training came to its end; not without a record."""
+    return bool(records) and run.finished({"total_steps": 1, **records[-1]})
 
 
 def samples_of(run: RunFolder) -> Frames:
