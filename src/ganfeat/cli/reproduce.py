@@ -12,14 +12,14 @@ from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, percent, stopp
 
 
 def reproduce(
-    recipe: Literal["bigan-mnist", "dcgan-cifar10", "dcgan-svhn1000"],
+    recipe: Literal["bigan-mnist", "dcgan-cifar10", "dcgan-svhn1000", "mgan-cifar10", "mgan-mnist"],
     /,
     *,
     data: Annotated[
         Path,
         Parameter(
-            help="Folder of the data set. bigan-mnist: MNIST's four IDX files. dcgan-cifar10: train-*.parquet and "
-            "test-*.parquet, as the Hub has them. "
+            help="Folder of the data set. bigan-mnist, mgan-mnist: MNIST's four IDX files. dcgan-cifar10, "
+            "mgan-cifar10: train-*.parquet and test-*.parquet, as the Hub has them. "
             "dcgan-svhn1000: train_32x32.mat and test_32x32.mat, or the Hub's parquet files."
         ),
     ],
@@ -27,7 +27,8 @@ def reproduce(
         Literal["smoke", "cpu", "full"],
         Parameter(
             help="smoke: does it run; the numbers mean nothing. cpu: real numbers on 2 CPU cores, about an hour for "
-            "CIFAR-10, some hours for all of bigan-mnist. full: the paper's sizes, or its number of epochs."
+            "dcgan-cifar10, some hours for all of bigan-mnist or mgan-mnist. full: the paper's sizes, or its number of "
+            "epochs."
         ),
     ] = "cpu",
     weights: Annotated[
@@ -46,7 +47,21 @@ def reproduce(
             "[default: all]"
         ),
     ] = None,
-    seeds: Annotated[int, Parameter(help="bigan-mnist: networks of each method, --seed the first one's.")] = 1,
+    seeds: Annotated[
+        int | None,
+        Parameter(
+            help="bigan-mnist: networks of each method; mgan-mnist, mgan-cifar10: for every number of shares removed. "
+            "--seed is the first one's. [default: 1; of mgan-*: 3]"
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        Parameter(
+            name=["--jobs", "-j"],
+            help="mgan-mnist, mgan-cifar10: networks that are trained side by side, each in a process. [default: one a "
+            "CPU core; on a GPU at most 4]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         Parameter(name=["--out", "-o"], help="Folder for the results and the run. [default: reproduce-RECIPE-SCALE]"),
@@ -70,17 +85,26 @@ def reproduce(
         Which table.
     """
     screen = Screen(json, quiet)
-    screen.start()
+    threads = screen.start()
 
     from ganfeat.errors import InputError
 
     out = Path(f"reproduce-{recipe}-{scale}") if out is None else out
+    if recipe in ("mgan-cifar10", "mgan-mnist"):
+        if weights is not None or methods:
+            raise InputError(f"--weights and --methods are not for {recipe}: leave them out")
+        return _shares(screen, recipe, data, scale, seeds, jobs, out, device, seed, threads)
+    if jobs is not None:
+        raise InputError(f"--jobs is for mgan-mnist and mgan-cifar10: leave it out for {recipe}")
     if recipe == "bigan-mnist":
         if weights is not None:
             raise InputError("--weights are for the recipes of DCGAN: leave them out")
-        return _nearest(screen, data, scale, tuple(methods or ()), seeds, out, device, seed)
-    if methods or seeds != 1:
-        raise InputError(f"--methods and --seeds are for bigan-mnist: leave them out for {recipe}")
+        return _nearest(screen, data, scale, tuple(methods or ()), 1 if seeds is None else seeds, out, device, seed)
+    if methods or seeds is not None:
+        raise InputError(
+            "--methods is for bigan-mnist, --seeds for it and for mgan-mnist and mgan-cifar10: leave them out for "
+            f"{recipe}"
+        )
     return _table(screen, recipe, data, scale, weights, out, device, seed)
 
 
@@ -157,6 +181,86 @@ def _nearest(
         _goal(screen, target)
     screen.say(f"Results: {out / 'results.json'}")
     return 0
+
+
+def _shares(
+    screen: Screen,
+    recipe: str,
+    data: Path,
+    scale: str,
+    seeds: int | None,
+    jobs: int | None,
+    out: Path,
+    device: str,
+    seed: int,
+    threads: int,
+) -> int:
+    """M-GAN, D and C sharing fewer and fewer layers."""
+    from ganfeat.device import resolve_device
+    from ganfeat.recipes import mgan
+
+    table = mgan.TABLES[recipe]
+    if jobs is None:
+        jobs = min(4, threads) if resolve_device(device).type == "cuda" else threads
+    screen.say(f"{table.about}. Scale {scale}: {mgan.SCALES[scale].expects}.")
+    with stopping() as stop:
+        results = mgan.run(
+            table,
+            out,
+            data,
+            screen.stage,
+            scale=scale,
+            seeds=seeds,
+            seed=seed,
+            jobs=jobs,
+            device=device,
+            command=this_command(),
+            on_start=stop.calls,
+        )
+    if results is None:
+        screen.say(f"stopped; the trainings are saved in {out}. To go on:\n{this_command()}")
+        return stop.status if stop.signal else 130
+    screen.result(results)
+    for name, title in (("softmax", "the study's probe"), ("svm", "L2-SVM")):
+        _show_shares(screen, results, name, title)
+    screen.say(f"Results: {out / 'results.json'}")
+    return 0
+
+
+def _show_shares(screen: Screen, results: dict[str, Any], name: str, title: str) -> None:
+    """The table by one probe, and whether the gap grows."""
+
+    def number(value: float | None, digits: int = 2, times: float = 100) -> str:
+        return "-" if value is None else f"{times * value:.{digits}f}"
+
+    def interval(point: dict[str, Any]) -> str:
+        return number(point["mean"]) + ("" if point["ci95"] is None else f" ± {100 * point['ci95']:.2f}")
+
+    rows = []
+    for removed, row in results["results"].items():
+        paper = row["published"]
+        sides = [
+            cell
+            for which in ("discriminator", "classifier")
+            for cell in (
+                number(paper[which]),
+                interval(row[which][name]),
+                number(row[which][name]["untrained"]["mean"]),
+            )
+        ]
+        rows.append((removed, *sides, number(paper["gap"], times=1), interval(row["gap"][name])))
+    rows += [(baseline, "", number(entry[name]), *[""] * 6) for baseline, entry in results["baselines"].items()]
+    screen.table(
+        ("shares removed", "D, paper", "D", "untrained", "C, paper", "C", "untrained", "C-D, paper", "C-D"),
+        rows,
+        f"Accuracy in % by {title}",
+    )
+    trend = results["trend"][name]
+    if trend["spearman"] is not None:
+        screen.say(
+            f"C - D with shares removed: {100 * trend['slope']:+.2f} points a share, rank correlation "
+            f"{trend['spearman']:+.2f} (p = {trend['p']:.4f}), over {trend['points']} networks."
+        )
 
 
 def _show(screen: Screen, results: dict[str, Any], protocols: list[str]) -> None:

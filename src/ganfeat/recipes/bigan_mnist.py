@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from ganfeat.checkpoint import RunFolder, write_atomically
-from ganfeat.data import ImageDataset, load_images
 from ganfeat.device import describe_machine
 from ganfeat.errors import InputError
 from ganfeat.estimators import AutoEncoder, BiGAN, LatentRegressor
@@ -32,16 +31,12 @@ from ganfeat.estimators.layers import TRUNK
 from ganfeat.probes.baselines import principal_components
 from ganfeat.probes.curves import Stage
 from ganfeat.recipes.kept import digest, kept_scores, training_seconds
+from ganfeat.recipes.mnist import read_pair
 from ganfeat.recipes.nearest import Judge, Score
 from ganfeat.version import __version__
 
 NAME = "bigan-mnist"
 ABOUT = "One nearest neighbour on the encoder family's layers, MNIST"
-FILES = {
-    part: tuple(f"{stem}-images{sep}idx3-ubyte{end}" for sep in "-." for end in (".gz", ""))
-    for part, stem in (("train", "train"), ("test", "t10k"))
-}
-"""Names that a part of the data set may have."""
 PAPER = "Donahue, Krähenbühl & Darrell 2017, table 1"
 NETWORKS: Mapping[str, Any] = {
     "architecture": "mlp",
@@ -156,29 +151,6 @@ SCALES = {
 }
 
 
-def read_pair(folder: Path, scale: Scale, stage: Stage) -> tuple[ImageDataset, ImageDataset]:
-    """MNIST's training and test images, with labels.
-
-    Raises
-    ------
-    InputError
-        If the folder has none of :data:`FILES`.
-    """
-    if not folder.is_dir():
-        raise InputError(f"--data {folder} is no folder: give the one with MNIST's {FILES['train'][0]}")
-    sets = []
-    for part, limit in (("train", scale.images), ("test", scale.test)):
-        file = next((folder / name for name in FILES[part] if (folder / name).is_file()), None)
-        if file is None:
-            raise InputError(f"--data {folder} has no {FILES[part][0]}: give the folder with MNIST's four files")
-        with stage(f"reading {part}", 0) as update:
-            images = load_images(file, limit=limit, strict=True, progress=update)
-        if images.labels is None:
-            raise InputError(f"{file} has no labels file beside it: accuracy needs them")
-        sets.append(images)
-    return sets[0], sets[1]
-
-
 def make(run: str, scale: Scale, seed: int, device: str = "auto") -> EncoderEstimator:
     """The estimator of a run, not fitted."""
     chosen = RUNS[run]
@@ -247,7 +219,7 @@ def run(
     wanted = [name for name in RUNS if not methods or name in methods]
     for name in wanted:
         make(name, plan, seed, device).check_parameters()
-    learn, test = read_pair(Path(data), plan, stage)
+    learn, test = read_pair(Path(data), stage, images=plan.images, test=plan.test)
     models: dict[tuple[str, int], EncoderEstimator] = {}
     for name in wanted:
         for one in range(seed, seed + seeds):
