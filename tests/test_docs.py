@@ -7,6 +7,8 @@ from statistics import fmean
 
 import pytest
 
+from ganfeat.health import BOUNDS, IN_A_ROW, LEAST_APART, LEAST_STEPS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
@@ -152,6 +154,44 @@ def test_the_page_on_encoders_shows_cifar10():
     shown = {row[0]: row[1:] for row in rows("docs/encoders.md")}
     for entry in results("cifar-bigan")["rows"]:
         assert shown[entry["name"]] == [f"{entry['features']:,}", *map(cell, entry["accuracy"].values())], entry["name"]
+
+
+def test_the_page_on_health_shows_what_the_alarms_are_worth():
+    measured, shown = results("collapse"), rows("docs/health.md")
+    for name in ("all alarms", "coverage", "diversity"):
+        entry = measured["test"][name]
+        cells = []
+        for word in ("detected", "false alarms"):
+            low, high = (100 * end for end in entry[word]["interval"])
+            cells += [f"{entry[word]['alarms']} of {entry[word]['runs']}", f"{low:.0f} to {high:.0f} %"]
+        waited = entry["evaluations from collapse to alarm"]
+        assert [name, *cells, f"{waited['median']:g}, {waited['most']}"] in shown, name
+    for name, entry in measured["test"]["cases"].items():
+        k = 8 if name.startswith("ring") else 10
+        counts = [str(entry[key]) for key in ("runs", "collapsed", "healthy", "alarms")]
+        assert [name, *counts, f"{k * min(entry['truth']):.1f} to {k * max(entry['truth']):.1f} of {k}"] in shown, name
+    for name, entry in measured["test"]["measures"].items():
+        aucs = ["" if auc is None else f"{auc:.2f}" for auc in (entry["auc"], *entry["auc by data"].values())]
+        states = [f"{q[2]:.2f} ({q[1]:.2f} to {q[3]:.2f})" for q in (entry["collapsed"], entry["healthy"])]
+        assert [f"`{name}`", *aucs, *states] in shown, name
+
+
+def test_the_alarms_are_those_of_the_result_and_of_the_page():
+    """Changed bounds need another benchmark."""
+    rule = results("collapse")["rule"]
+    assert rule["bounds"] == {b.name: {"low": b.low, "clear": b.clear} for b in BOUNDS}
+    assert (rule["in_a_row"], rule["least_steps"], rule["least_apart"]) == (IN_A_ROW, LEAST_STEPS, LEAST_APART)
+    shown = {row[0]: row[2:] for row in rows("docs/health.md") if len(row) == 4}
+    for bound in BOUNDS:
+        assert shown[bound.name] == [f"{bound.low:.0%}".replace("%", " %"), f"{bound.clear:.0%}".replace("%", " %")]
+
+
+def test_alarms_find_nearly_all_collapses_and_hardly_ever_cry_wolf_at_hardly_any_cost():
+    measured = results("collapse")
+    found, false = (measured["test"]["all alarms"][word] for word in ("detected", "false alarms"))
+    assert found["alarms"] >= 0.9 * found["runs"] and found["runs"] >= 10
+    assert false["alarms"] <= 0.1 * false["runs"] and false["runs"] >= 10
+    assert measured["cost"]["share_of_a_training"] < 0.03
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -398,7 +398,7 @@ def test_a_wrong_parameter_is_refused_before_any_training(kind, name, value, mes
 
 def test_every_method_is_suggested_by_its_name():
     assert suggest("bigann", METHODS) == " (did you mean 'bigan'?)"
-    assert set(METHODS) == {"dcgan", "bigan", "ali", "latent-regressor", "autoencoder"}
+    assert set(METHODS) == {"dcgan", "bigan", "ali", "latent-regressor", "autoencoder", "mgan", "acgan", "catgan"}
     assert METHODS["dcgan"] is DCGAN
 
 

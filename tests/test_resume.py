@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganfeat import ALI, DCGAN, AutoEncoder, BiGAN, InputError, LatentRegressor, load
+from ganfeat import ACGAN, ALI, DCGAN, AutoEncoder, BiGAN, CatGAN, ImageDataset, InputError, LatentRegressor, load
 
 SMALL = {"width": 4, "n_components": 3, "batch_size": 10, "max_iter": 2, "ema": 0.9, "device": "cpu", "random_state": 1}
 EPOCHS, STEPS = 9, 9 * (1797 // 64)
@@ -26,8 +26,9 @@ SETTINGS = [
 FAMILY = {
     "bigan": ["--method", "bigan", "--architecture", "mlp", "--update-order", "simultaneous", "--decay-iter", "6"],
     "joint-regressor": ["--method", "latent-regressor", "--joint", "0.25", "--update-order", "alternating"],
+    "acgan": ["--method", "acgan"],
 }
-"""Of the methods with an encoder: one update of all at once with a decay, and one in turn with convolutions."""
+"""Of other methods: one update of all at once with a decay, one in turn with convolutions, and one with labels."""
 
 DEADLINE = 60.0
 
@@ -194,7 +195,7 @@ def test_a_damaged_newest_checkpoint_costs_time_alone(tmp_path, untouched):
 
 
 @pytest.mark.parametrize("method", FAMILY.values(), ids=FAMILY)
-def test_with_an_encoder_killed_once_it_ends_the_same(tmp_path, method):
+def test_another_method_killed_once_ends_the_same(tmp_path, method):
     """SIGKILL at a seeded moment after the first checkpoint, and to the end; against one go."""
     untouched, out = tmp_path / "untouched", tmp_path / "run"
     finish(untouched, method)
@@ -216,13 +217,16 @@ STOPPED = {
     "joint-regressor": lambda: LatentRegressor(joint=0.25, update_order="alternating", decay_iter=1, **SMALL),
     "autoencoder": lambda: AutoEncoder(noise=0.1, **SMALL),
     "dcgan-infogan": lambda: DCGAN(mutual_information=0.1, n_codes=2, **SMALL),
+    "acgan": lambda: ACGAN(**SMALL),
+    "catgan": lambda: CatGAN(n_classes=4, augment=("translate",), **SMALL),
 }
 
 
 @pytest.mark.parametrize("new", STOPPED.values(), ids=STOPPED)
 def test_stopped_at_any_step_it_ends_the_same(tmp_path, new):
     """In this process: asked to stop twice, then dropped without a word, as a kill would; weights, state, records."""
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    images = ImageDataset(pixels, labels=np.arange(40) % 5 - 1)
     whole, out = tmp_path / "whole", tmp_path / "run"
     for _ in new().iter_fit(images, run=whole, log_every=1, sheets=2):
         pass

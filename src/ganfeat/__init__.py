@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ganfeat.version import __version__ as __version__
 
 _HOMES = {
+    "ACGAN": "ganfeat.estimators",
     "ALI": "ganfeat.estimators",
     "AutoEncoder": "ganfeat.estimators",
     "BiGAN": "ganfeat.estimators",
+    "CatGAN": "ganfeat.estimators",
     "DCGAN": "ganfeat.estimators",
     "FeatureExtractor": "ganfeat.features",
     "ImageDataset": "ganfeat.data",
@@ -24,6 +26,7 @@ _HOMES = {
     "LatentRegressor": "ganfeat.estimators",
     "LinearSVM": "ganfeat.probes",
     "LogisticProbe": "ganfeat.probes",
+    "MGAN": "ganfeat.estimators",
     "RunError": "ganfeat.errors",
     "SoftmaxRegression": "ganfeat.probes",
     "few_label_curve": "ganfeat.probes",
@@ -32,10 +35,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "ACGAN",
     "ALI",
     "DCGAN",
+    "MGAN",
     "AutoEncoder",
     "BiGAN",
+    "CatGAN",
     "FeatureExtractor",
     "ImageDataset",
     "InputError",
@@ -54,7 +60,7 @@ __all__ = [
 if TYPE_CHECKING:
     from ganfeat.data import ImageDataset, load_images
     from ganfeat.errors import InputError, RunError
-    from ganfeat.estimators import ALI, DCGAN, AutoEncoder, BiGAN, LatentRegressor, load
+    from ganfeat.estimators import ACGAN, ALI, DCGAN, MGAN, AutoEncoder, BiGAN, CatGAN, LatentRegressor, load
     from ganfeat.features import FeatureExtractor
     from ganfeat.probes import (
         KMeansFeatures,

@@ -89,7 +89,15 @@ def _to_bytes(tensors: Tensors) -> bytes:
     import torch
     from safetensors.torch import save
 
-    return save({k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+    written: Tensors = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+        if one.data_ptr() in places:  # networks that share layers: the format wants each tensor to have its own memory
+            one = one.clone()
+        places.add(one.data_ptr())
+        written[name] = one
+    return save(written)
 
 
 def _digest(state: Mapping[str, Any]) -> str:

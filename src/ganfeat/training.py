@@ -71,7 +71,8 @@ class LoopSettings:
     sheets : int
         Sample sheets over the whole run.
     evaluations : int
-        Records over the whole run that say what the :class:`Monitor` measures, where there is one; 0 for none.
+        Records over the whole run that say what the :class:`Monitor` and the :class:`Checks` measure, where there are
+        any; 0 for none.
     """
 
     max_iter: int = 25
@@ -115,6 +116,13 @@ class Monitor(Protocol):
         """A picture ``uint8 (H, W, 1 or 3)`` of what the model makes of images, always the same ones."""
 
 
+class Checks(Protocol):
+    """Whoever looks at a copy of the objective as it plays, for signs that the game is going wrong."""
+
+    def measure(self, model: Objective, step: int) -> Mapping[str, float]:
+        """Numbers for the record of a step; they depend on nothing but the model and the step."""
+
+
 class Batches:
     """Mini-batches ``(N, C, H, W)`` in [-1, 1] on a device, in an order that only seed and epoch decide.
 
@@ -155,8 +163,12 @@ class Batches:
 
     def at(self, step: int) -> torch.Tensor:
         """The mini-batch of a step, counted from 0 over the whole run."""
+        return self.take(self.indices(step))
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Which images the mini-batch of a step has."""
         epoch, k = divmod(step, self.per_epoch)
-        return self.take(self.order(epoch)[k * self.size : (k + 1) * self.size])
+        return self.order(epoch)[k * self.size : (k + 1) * self.size]
 
     def take(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """The images of these indices."""
@@ -189,7 +201,13 @@ class Trainer:
     rows : ndarray of int ``(m,)``, optional
         The images to learn from; by default all.
     monitor : Monitor, optional
-        Called at ``settings.evaluations`` records and for ``settings.sheets`` sheets, on a copy of the objective.
+        Called at ``settings.evaluations`` records and for ``settings.sheets`` sheets, on a copy of the objective with
+        the weights for use.
+    checks : Checks, optional
+        Called at ``settings.evaluations`` records, on a copy of the objective as it is while it plays: no batch norm is
+        re-estimated and nothing averaged, so it costs little.
+    labels : ndarray of int64 ``(n,)``, optional
+        Classes of the images, -1 where one is not known; only for an objective that is ``supervised``.
 
     Attributes
     ----------
@@ -208,12 +226,17 @@ class Trainer:
         *,
         rows: NDArray[np.int64] | None = None,
         monitor: Monitor | None = None,
+        checks: Checks | None = None,
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
         n = len(images if rows is None else rows)
         if n < 2:
             raise InputError(f"n_samples={n}: a network needs at least 2 images to learn from")
+        if labels is not None and not objective.supervised:
+            raise ValueError(f"{type(objective).__name__} learns without labels: none may be handed to its training")
+        self.labels = labels
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.settings, self.device, self.monitor = settings, device, monitor
+        self.settings, self.device, self.monitor, self.checks = settings, device, monitor, checks
         self.batches = Batches(images, settings.batch_size, settings.seed, device, rows)
         self.players = objective.players()
         self.optimisers = {player.name: self._optimiser(player) for player in self.players}
@@ -257,6 +280,8 @@ class Trainer:
         self.objective.train()
         with autocast(self.device, self.settings.precision):
             draw = self.objective.draw(self.batches.at(self.step), self.generator)
+            if self.labels is not None:
+                draw.labels_N = torch.from_numpy(self.labels[self.batches.indices(self.step)]).to(self.device)
         self._set_learning_rates()
         if self.objective.simultaneous:
             self._play_at_once(draw)
@@ -392,15 +417,20 @@ class Trainer:
 
     def _evaluation_is_due(self) -> bool:
         """Whether one of the moments at equal distances, the last at the end, came since the record before."""
-        if self.monitor is None or not self.settings.evaluations:
+        if (self.monitor is None and self.checks is None) or not self.settings.evaluations:
             return False
         before = (self.step - 1) // self.settings.log_every * self.settings.log_every
         return any(before < moment <= self.step for moment in self._moments(self.settings.evaluations))
 
     def _measure(self) -> dict[str, float]:
-        assert self.monitor is not None
+        found: dict[str, float] = {}
         with repeatable(self.device):
-            return dict(self.monitor.measure(self._copy_for_use(), self.step))
+            if self.monitor is not None:
+                found |= self.monitor.measure(self._copy_for_use(), self.step)
+            if self.checks is not None:
+                copied = copy.deepcopy(self.objective).eval().requires_grad_(False)
+                found |= self.checks.measure(copied, self.step)
+        return found
 
     def _moments(self, count: int) -> set[int]:
         """So many steps at equal distances over the run, the last of them its end."""

@@ -118,7 +118,7 @@ def test_unreadable_files_are_counted_and_named(photos, out, tmp_path, capsys):
 
 # ---------------------------------------------------------------------- other methods
 
-ENCODERS = [name for name in METHODS if name != "dcgan"]
+ENCODERS = [name for name, model in METHODS.items() if model.network == "encoder"]
 
 
 @pytest.mark.parametrize("method", ENCODERS)
@@ -164,7 +164,11 @@ def test_settings_of_a_method_reach_it(photos, out, tmp_path, method, options, k
         ("dcgan", ["--joint", "0.25"], "'dcgan' has no setting 'joint': latent-regressor has it"),
         ("dcgan", ["--architecture", "mlp"], "bigan, ali, latent-regressor and autoencoder have it"),
         ("autoencoder", ["--update-order", "alternating"], "bigan, ali and latent-regressor have it"),
-        ("bigan", ["--convs-per-scale", "2"], "dcgan has it"),
+        ("bigan", ["--convs-per-scale", "2"], "dcgan, acgan and catgan have it"),
+        ("acgan", ["--n-classes", "2"], "catgan has it"),
+        ("catgan", ["--classification", "2"], "acgan has it"),
+        ("catgan", ["--n-classes", "1"], "n_classes=1"),
+        ("acgan", ["--validation", "0.2"], "for methods with an encoder"),
         ("bigan", ["--noise", "0.1"], "autoencoder has it"),
         ("bigan", ["--architecture", "resnet"], "choose one of"),
         ("ali", ["--update-order", "random"], "simultaneous, alternating"),
@@ -188,6 +192,14 @@ def test_the_progress_shows_what_a_method_has():
         ({**game, "loss/generator_encoder": 1.7}, "1,234 images/s, D real +0.2, generated -1.0"),
         ({**game, "loss/encoder": 0.693147}, "1,234 images/s, D real +0.2, generated -1.0, E's loss 0.693"),
         ({"loss/autoencoder": 25.444}, "1,234 images/s, loss 25.4"),
+        (
+            {**game, "accuracy/real": 0.914, "accuracy/generated": 1.0},
+            "1,234 images/s, D real +0.2, generated -1.0, classes right: real 91%, generated 100%",
+        ),
+        (
+            {"loss/discriminator": -1.2, "entropy/real": 0.5, "entropy/marginal": 2.3, "entropy/generated": 1.9},
+            "1,234 images/s, D's entropy: real 0.50 of 2.30, generated 1.90",
+        ),
     ):
         assert progress_note({**speed, **record}) == note
 
@@ -469,7 +481,7 @@ def test_the_defaults_in_the_help_are_those_of_the_library():
             said = float(said.split(",")[0]) if isinstance(truth, int | float) else said
             assert said == truth, (method, name)
     layer = METHODS["bigan"](architecture="mlp")._objective((8, 8, 1)).encoder.trunk[1].linear
-    assert stated["width"] == f"64; mlp: {layer.out_features}"
+    assert stated["width"] == f"64; mlp: {layer.out_features}; mgan: 128"
 
 
 def test_the_help_says_which_methods_an_option_is_for():

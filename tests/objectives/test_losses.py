@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ganfeat.objectives.losses import discriminator_loss, generator_loss
+from ganfeat.objectives.losses import discriminator_loss, generator_loss, judgements
 
 
 def test_an_undecided_discriminator_costs_two_log_two():
@@ -123,3 +123,12 @@ def test_no_change_of_the_log_ratio_lowers_the_loss(change):
         assert along(size) > at_optimum + 1e-4
     wrong = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.grad(along(wrong), wrong)[0] > 1e-2
+
+
+def test_alpha_is_outlying_beyond_a_factor_of_ten_of_its_median():
+    """log alpha = -logit; 2 of 8 are more than log 10 = 2.3026 from the median, 0 (torch's, the lower of the two)."""
+    real = torch.tensor([0.0, 0.0, 0.0, 1.0, 2.302, -2.302, 2.303, -5.0])
+    found = judgements(real, torch.zeros(4))
+    assert float(found["outlying/real"]) == 0.25
+    assert float(judgements(real + 7, torch.zeros(4))["outlying/real"]) == 0.25  # alpha is invariant up to a factor
+    assert float(found["spread/real"]) == pytest.approx(float(real.std()))

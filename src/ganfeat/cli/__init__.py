@@ -21,6 +21,7 @@ VERBS = {
     "compare": "Tell which network, and which of its layers, gives the best features.",
     "reproduce": "Run a table of a paper again, and say by how much it is met or missed.",
     "reconstruct": "Show what an encoder keeps of images: each above what G makes of its E(x), and the error.",
+    "theory": "Measure what is claimed of discriminators as feature extractors on a trained GAN: evidence, verdicts.",
     "report": "Write a page that shows a run: samples and reconstructions over time, training curves, settings.",
     "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
     "import": "Make a run folder of weights that others trained and released.",

@@ -23,8 +23,8 @@ def extract(
     network: Annotated[
         str | None,
         Parameter(
-            help="Whose layers, of a run with an encoder: encoder or discriminator. [default: encoder; of a dcgan run "
-            "its discriminator]"
+            help="Whose layers: discriminator, of a run that has one encoder, of mgan classifier. [default: encoder, "
+            "else discriminator]"
         ),
     ] = None,
     taps: Annotated[
@@ -32,7 +32,8 @@ def extract(
         Parameter(
             help="`all`, indices (negatives from the end: `--taps=-1`), layer names, each with `:conv`, `:norm` or "
             "`:activation` if wanted; of an encoder `output`, which is E(x), and `trunk`, the layer before it; "
-            "repeat the option for several. `ganfeat info RUN` lists them. [default: all; of an encoder output]"
+            "repeat the option for several. `ganfeat info RUN` lists them. [default: all; of an encoder output; of "
+            "mgan the last]"
         ),
     ] = None,
     at: Annotated[
@@ -135,7 +136,7 @@ def extract(
             f"{run} was trained on {height} x {width} images; extract reads square ones: use Python's load()"
         )
     network = network or gan.network
-    taps = taps or ("output" if network == "encoder" else "all",)
+    taps = taps or (gan.usual_taps.get(network, "all"),)
     wanted: dict[str, Any] = {
         "network": network,
         "taps": list(taps),
@@ -188,6 +189,7 @@ def extract(
             "features": columns,
             "dtype": dtype,
             "method": gan.method,
+            **({"learned": "with labels"} if gan.supervised else {}),
             "taps": [tap.name for tap in extractor.taps_],
             "pool": pool,
             "pooling": pooling,

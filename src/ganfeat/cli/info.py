@@ -32,6 +32,7 @@ def info(
     from ganfeat import history
     from ganfeat.checkpoint import RunFolder
     from ganfeat.errors import InputError
+    from ganfeat.health import Health
 
     screen = Screen(json, quiet)
     folder = RunFolder(run)
@@ -42,6 +43,7 @@ def info(
             f"{run}/config.json is damaged: {', '.join(sorted(absent)) or 'image_shape'} is missing or wrong"
         )
     records = history.read(folder.history)
+    health = Health.of(records)
     last: dict[str, Any] = records[-1] if records else {}
     try:
         from ganfeat.estimators import load
@@ -56,7 +58,16 @@ def info(
     except InputError as error:
         layers, parameters = [], {}
         screen.say(f"no weights to show: {error}")
-    screen.result({"run": str(run), "config": config, "last_record": last, "parameters": parameters, "layers": layers})
+    screen.result(
+        {
+            "run": str(run),
+            "config": config,
+            "last_record": last,
+            "health": health.summary(),
+            "parameters": parameters,
+            "layers": layers,
+        }
+    )
     height, width, channels = config["image_shape"]
     data = config["data"]
     rows = [
@@ -77,6 +88,7 @@ def info(
             if "imported" in data
             else f"{last.get('epoch', 0):.2f}, {last.get('step', 0):,} of {last.get('total_steps', 0):,} mini-batches",
         ),
+        *([("mode collapse", health.verdict())] if health.summary()["last"] else []),
         ("parameters", ", ".join(f"{k} {v:,}" for k, v in parameters.items()) or "-"),
         ("precision", f"{config['precision']} on {config['device']}"),
         *(
@@ -100,16 +112,16 @@ def info(
                 for layer in layers
                 if layer["network"] == network
             ],
-            title=_title(network, gan.network),
+            title=_title(network, gan),
         )
     if layers:
         screen.next(["ganfeat", "extract", str(run), "DATA", "--out", "features.npy"])
     return 0
 
 
-def _title(network: str, usual: str) -> str:
-    option = "" if network == usual else f"--network {network} "
-    default = "output, which is E(x)" if network == "encoder" else "all"
+def _title(network: str, gan: Any) -> str:
+    option = "" if network == gan.network else f"--network {network} "
+    default = gan.usual_taps.get(network, "all") + (", which is E(x)" if network == "encoder" else "")
     return f"The {network}: `{option}--taps ...`, or just an INDEX for the activation. By default {default}"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Of a card: what must be the same for training and test features to be columns of the same things.
 SAME = ("run", "network", "taps", "pool", "pooling", "mirror", "batch norm", "recalibrated on")
 HELD_OUT = "a fifth of the images is held out from the labels; the network may have seen them without labels"
+SUPERVISED = "a fifth of the images is held out; the network learned from labels, and may have seen these with theirs"
 
 
 def probe(
@@ -156,7 +157,8 @@ def probe(
         paired["pca"] = principal_components(*paired["pca"], learn_from=sets["pca"])
     compared = compare(paired, y[train_rows], y_test[test_rows], asked, screen.stage, device=device)
     edges = {AT_EDGE: compared.pop(AT_EDGE)} if AT_EDGE in compared else {}
-    held_out = {"held out": HELD_OUT if test is None else f"the images of {test}"}
+    fifth = SUPERVISED if card is not None and card.get("learned") == "with labels" else HELD_OUT
+    held_out = {"held out": fifth if test is None else f"the images of {test}"}
     if "pca" in sets:
         rows_seen = "all rows, those held out included" if test is None else "the training rows only"
         held_out["PCA"] = f"fitted on {rows_seen}, without labels"
@@ -174,7 +176,7 @@ def probe(
     screen.say(f"{len(train_rows):,} training and {len(test_rows):,} test images; ± is {asked.card()['interval']}.")
     if test is None:
         also = ", and PCA is fitted on all of them" if "pca" in sets else ""
-        screen.say(f"{HELD_OUT[0].upper()}{HELD_OUT[1:]}{also}.")
+        screen.say(f"{fifth[0].upper()}{fifth[1:]}{also}.")
     if card is not None:
         screen.say(
             f"Features of {card.get('run')}: taps {', '.join(map(str, card.get('taps', [])))}; "

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import shlex
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
+
+if TYPE_CHECKING:
+    from ganfeat.health import Health
 
 SETTINGS: dict[str, type] = {
     **dict.fromkeys(("method", "device", "precision", "prior"), str),
     **dict.fromkeys(("architecture", "update_order", "loss"), str),
     **dict.fromkeys(("size", "channels", "limit", "seed", "log_every", "sheets", "evaluations"), int),
     **dict.fromkeys(("width", "n_components", "kernel_size", "convs_per_scale", "generator_size", "n_codes"), int),
+    **dict.fromkeys(("n_classes", "n_generators", "shares_removed", "n_features"), int),
     **dict.fromkeys(("max_iter", "batch_size", "decay_iter"), int),
     **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
-    **dict.fromkeys(("validation",), float),
+    **dict.fromkeys(("validation", "classification", "diversity"), float),
     **dict.fromkeys(("norm_epsilon", "joint", "noise", "mutual_information", "agreement", "regression"), float),
-    **dict.fromkeys(("strict", "tensorboard"), bool),
+    **dict.fromkeys(("strict", "tensorboard", "stop_on_collapse"), bool),
     **dict.fromkeys(("augment", "views"), tuple),
     "pack": Path,
 }
 """What a settings file may say, and of which type."""
+
+COLLAPSED = 3
+"""Exit status of a run that ``--stop-on-collapse`` ended."""
 
 
 def train(
@@ -34,7 +43,10 @@ def train(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     method: Annotated[
         str | None,
-        Parameter(help="dcgan, bigan, ali, latent-regressor or autoencoder; which, see above. [default: dcgan]"),
+        Parameter(
+            help="dcgan, mgan, acgan, catgan, bigan, ali, latent-regressor or autoencoder; which, see above. "
+            "[default: dcgan]"
+        ),
     ] = None,
     size: Annotated[
         int | None,
@@ -48,11 +60,13 @@ def train(
         str | None,
         Parameter(
             help="Networks of the methods with an encoder: conv, DCGAN's; mlp, fully connected ones that are blind to "
-            "where a pixel is, for small images; alexnet, its convolutions as E. Not for dcgan. [default: conv]"
+            "where a pixel is, for small images; alexnet, its convolutions as E. Only for bigan, "
+            "ali, latent-regressor, autoencoder. [default: conv]"
         ),
     ] = None,
     width: Annotated[
-        int | None, Parameter(help="Maps of the first layer; units of mlp's hidden layers. [default: 64; mlp: 1024]")
+        int | None,
+        Parameter(help="Maps of the first layer; units of mlp's hidden layers. [default: 64; mlp: 1024; mgan: 128]"),
     ] = None,
     max_iter: Annotated[
         int | None,
@@ -61,39 +75,43 @@ def train(
             "as many as make 3,000 mini-batches]"
         ),
     ] = None,
-    batch_size: Annotated[int | None, Parameter(help="[default: 128]")] = None,
+    batch_size: Annotated[int | None, Parameter(help="[default: 128; mgan: 120]")] = None,
     learning_rate: Annotated[float | None, Parameter(help="Of Adam, for all networks. [default: 0.0002]")] = None,
     decay_iter: Annotated[
         int | None,
         Parameter(help="Epochs at the end over which the learning rate falls exponentially to 1 %. [default: 0]"),
     ] = None,
     beta1: Annotated[float | None, Parameter(help="Adam's first moment. [default: 0.5]")] = None,
-    weight_decay: Annotated[float | None, Parameter(help="L2 added to the gradient. [default: 1e-05]")] = None,
+    weight_decay: Annotated[float | None, Parameter(help="L2 added to the gradient. [default: 1e-05; mgan: 0]")] = None,
     n_components: Annotated[
-        int | None, Parameter(help="Length of z, and so of an encoder's features. [default: 100]")
+        int | None, Parameter(help="Length of z, and so of an encoder's features. [default: 100; mgan: 128]")
     ] = None,
-    kernel_size: Annotated[int | None, Parameter(help="Odd. [default: 5]")] = None,
+    kernel_size: Annotated[int | None, Parameter(help="Odd. Not for mgan. [default: 5]")] = None,
     convs_per_scale: Annotated[
         int | None,
         Parameter(
             help="Convolutions per halving of the side, 1 or 2. The DCGAN authors' ImageNet network, 28,672 features: "
-            "2 with --kernel-size 3 --width 128. Only for dcgan. [default: 1]"
+            "2 with --kernel-size 3 --width 128. Only for dcgan, acgan, catgan. [default: 1]"
         ),
     ] = None,
     generator_size: Annotated[
         int | None,
         Parameter(
-            help="Side of the images that G draws and D sees, where E sees larger ones of --size. Not for dcgan. "
-            "[default: --size]"
+            help="Side of the images that G draws and D sees, where E sees larger ones of --size. Only for bigan, "
+            "ali, latent-regressor, autoencoder. [default: --size]"
         ),
     ] = None,
     norm_epsilon: Annotated[
         float | None,
-        Parameter(help="Added to the variance in batch norm; the BiGAN authors' is 1e-8. [default: 1e-05]"),
+        Parameter(
+            help="Added to the variance in batch norm; the BiGAN authors' is 1e-8. Not for mgan. [default: 1e-05]"
+        ),
     ] = None,
     prior: Annotated[
         str | None,
-        Parameter(help="Distribution of z: uniform on (-1, 1), or normal. [default: uniform; ali: normal]"),
+        Parameter(
+            help="Distribution of z: uniform on (-1, 1), or normal. [default: uniform; ali: normal; mgan: normal]"
+        ),
     ] = None,
     update_order: Annotated[
         str | None,
@@ -116,15 +134,15 @@ def train(
     agreement: Annotated[
         float | None,
         Parameter(
-            help="Weight of a contrastive term: E must tell an image from others, however --views transform it. Not "
-            "for dcgan. [default: 0]"
+            help="Weight of a contrastive term: E must tell an image from others, however --views transform it. Only "
+            "for bigan, ali, latent-regressor, autoencoder. [default: 0]"
         ),
     ] = None,
     views: Annotated[
         tuple[str, ...] | None,
         Parameter(
             help="Transforms for --agreement, applied in turn, as for --augment; they should leave what an image "
-            "shows. Not for dcgan. [default: affine, affine, translate]"
+            "shows. Only for bigan, ali, latent-regressor, autoencoder. [default: affine, affine, translate]"
         ),
     ] = None,
     regression: Annotated[
@@ -139,6 +157,32 @@ def train(
         Parameter(
             help="Weight of the regression of z in G's loss: the BiGAN authors' joint regressor has 0.25; with 1, E "
             "and G may agree on a degenerate code. Only for latent-regressor. [default: 0]"
+        ),
+    ] = None,
+    n_classes: Annotated[
+        int | None, Parameter(help="How many categories D sorts images into. Only for catgan. [default: 10]")
+    ] = None,
+    classification: Annotated[
+        float | None,
+        Parameter(help="Weight of the classes in D's and G's loss. Only for acgan. [default: 1]"),
+    ] = None,
+    n_generators: Annotated[int | None, Parameter(help="How many. Only for mgan. [default: 10]")] = None,
+    shares_removed: Annotated[
+        int | None,
+        Parameter(
+            help="Of the convolutional layers, counted from the last, so many are not shared by the discriminator and "
+            "the classifier of generators. Only for mgan. [default: 0]"
+        ),
+    ] = None,
+    n_features: Annotated[
+        int | None,
+        Parameter(help="Outputs of the last convolutional layer, the features. Only for mgan. [default: 128]"),
+    ] = None,
+    diversity: Annotated[
+        float | None,
+        Parameter(
+            help="Weight of the classifier in the generators' loss: they are to be told apart. Only for mgan. "
+            "[default: 0.02]"
         ),
     ] = None,
     loss: Annotated[
@@ -156,7 +200,7 @@ def train(
         Parameter(
             help="Transforms of what D sees (of bigan and ali: of the real images), any of translate, affine, flip, "
             "cutout, colour: "
-            "`--augment translate --augment flip`. Worth trying below 50,000 images. [default: none]"
+            "`--augment translate --augment flip`. Worth trying below 50,000 images. Not for mgan. [default: none]"
         ),
     ] = None,
     ema: Annotated[
@@ -183,8 +227,16 @@ def train(
     evaluations: Annotated[
         int | None,
         Parameter(
-            help="Records over the whole run that also say how well an encoder and G invert each other and, with "
-            "--validation and labels, how the features' nearest neighbours are labelled; 0 for none. [default: 10]"
+            help="Records over the whole run that also say whether G's samples cover the images, how well an encoder "
+            "and G invert each other and, with --validation and labels, how the features' nearest neighbours are "
+            "labelled; 0 for none. [default: 10]"
+        ),
+    ] = None,
+    stop_on_collapse: Annotated[
+        bool | None,
+        Parameter(
+            help="End the run, with a checkpoint and exit status 3, at an evaluation with an alarm of mode collapse; "
+            "otherwise it only warns. [default: no]"
         ),
     ] = None,
     validation: Annotated[
@@ -199,17 +251,20 @@ def train(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Learn from images without labels, into a run folder.
+    """Learn from images, without labels but for --method acgan, into a run folder.
 
-    Which --method: start with dcgan, whose features are the layers of its discriminator D, thousands for an image. The
-    others train an encoder E as well, whose features are --n-components numbers for an image, from which G
-    draws the image again (`ganfeat reconstruct`): bigan and ali by a D that judges images together with their z,
-    latent-regressor by telling the z of what G has drawn; autoencoder by the error of the reconstruction alone, without
-    any D. Which is best for your images cannot be told beforehand: `ganfeat compare RUN RUN DATA` measures it, on
-    a few labelled ones, for E and D alike.
+    Which --method: start with dcgan, whose features are the layers of its discriminator D, thousands for an image.
+    So are those of catgan, whose D sorts images into --n-classes categories, and of acgan, which alone learns from
+    the labels of the images, and draws images of a class. mgan has several generators, and a classifier that tells
+    them apart: its features (`extract --network classifier`) or those of D, --n-features numbers for an image. The
+    others train an encoder E as well, whose features are --n-components numbers for an image, from which G draws
+    the image again (`ganfeat reconstruct`): bigan and ali by a D that judges images together with their z,
+    latent-regressor by telling the z of what G has drawn; autoencoder by the error of the reconstruction alone,
+    without any D. Which is best for your images cannot be told beforehand: `ganfeat compare RUN RUN DATA` measures
+    it, on a few labelled ones, for E and D alike.
 
     Killed at any moment, the same command goes on where it was, to the same weights bit for bit. Ctrl-C
-    saves first.
+    saves first. If G falls into mode collapse, a warning says so, and --stop-on-collapse ends the run.
 
     Examples: `ganfeat train photos/ --out runs/photos --size 64`, `ganfeat train digits --out runs/digits
     --max-iter 5`, `ganfeat train mnist5k --out runs/bigan --method bigan --architecture mlp --n-components 50`.
@@ -249,6 +304,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     from ganfeat.data import load_images
     from ganfeat.errors import InputError
     from ganfeat.estimators import METHODS
+    from ganfeat.health import HealthWarning
 
     method = settings.pop("method", "dcgan")
     if method not in METHODS:
@@ -263,6 +319,7 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "sheets": settings.pop("sheets", 20),
         "evaluations": settings.pop("evaluations", 10),
         "validation": settings.pop("validation", 0.0),
+        "stop_on_collapse": settings.pop("stop_on_collapse", False),
     }
     reading = {
         k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "max_skipped", "pack") if k in settings
@@ -272,9 +329,8 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         having = [m for m, model in METHODS.items() if name in inspect.signature(model).parameters]
         if method not in having:
             raise InputError(f"the method {method!r} has no setting {name!r}: {_and(having)} {_have(having)} it")
-    if METHODS[method].network != "encoder":
-        for name in {"evaluations", "validation"} & given:
-            raise InputError(f"--{name} is for methods with an encoder, which {method!r} has not: leave it out")
+    if "validation" in given and METHODS[method].network != "encoder":
+        raise InputError(f"--validation is for methods with an encoder, which {method!r} has not: leave it out")
     gan = METHODS[method](**settings)
     gan.check_parameters()  # a typo should not wait for a million images to be read
     RunFolder(out).refuse_foreign()
@@ -293,10 +349,14 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         pace = Pace(threads)
         first: dict[str, Any] = {}
         record: dict[str, Any] = {}
+        told = 0
         for record in records:
             first = first or record
             pace.note(record["images_per_second"])
-            update(record["step"], record["total_steps"], note=progress_note(record))
+            for alarm in gan.health_.raised[told:]:
+                warnings.warn(alarm.message, HealthWarning, stacklevel=1)
+            told = len(gan.health_.raised)
+            update(record["step"], record["total_steps"], note=progress_note(record, list(gan.health_.up)))
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
     result = {
         "run": str(out),
@@ -311,8 +371,15 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "device": gan.device_.type,
         "precision": gan.precision_,
         "features": gan.extractor().n_features_out_,
+        "health": gan.health_.summary(),
     }
     screen.result(result)
+    if not gan.finished_ and loop["stop_on_collapse"] and gan.health_.up and not stop.signal:
+        screen.say(
+            f"stopped at epoch {last.get('epoch', 0):.2f}, as --stop-on-collapse asks: {gan.health_.verdict()}. "
+            f"Everything is saved in {out}. To go on all the same:\n{_going_on()}"
+        )
+        return COLLAPSED
     if not gan.finished_:
         screen.say(
             f"stopped at epoch {last.get('epoch', 0):.2f}; everything is saved in {out}. To go on:\n{this_command()}"
@@ -332,8 +399,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
                 (f"{result['images_per_second']:,.0f} images/s" if record else "-")
                 + f" ({result['device']}, {result['precision']})",
             ),
-            ("features per image", f"{result['features']:,}" + (" (E's)" if encodes else " (D's layers)")),
+            ("features per image", f"{result['features']:,}" + (" (E's)" if encodes else " (D's)")),
             *_reconstruction(last, loop["validation"]),
+            *_health(gan.health_),
             ("samples", f"{out}/samples"),
         ],
     )
@@ -344,8 +412,8 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     return 0
 
 
-def progress_note(record: dict[str, Any]) -> str:
-    """What is worth watching: what D says of real and generated images, and the losses of networks that it is not of.
+def progress_note(record: dict[str, Any], alarms: Sequence[str] = ()) -> str:
+    """What is worth watching: what D says of real and generated images, losses of networks that it is not of, alarms.
 
     >>> progress_note({"images_per_second": 1200.0, "loss/autoencoder": 31.25})
     '1,200 images/s, loss 31.2'
@@ -353,10 +421,28 @@ def progress_note(record: dict[str, Any]) -> str:
     parts = [f"{record['images_per_second']:,.0f} images/s"]
     if "logit/real" in record:
         parts.append(f"D real {record['logit/real']:+.1f}, generated {record['logit/generated']:+.1f}")
+    if "accuracy/real" in record:
+        parts.append(f"classes right: real {record['accuracy/real']:.0%}, generated {record['accuracy/generated']:.0%}")
+    if "entropy/real" in record:
+        parts.append(
+            f"D's entropy: real {record['entropy/real']:.2f} of {record['entropy/marginal']:.2f}, "
+            f"generated {record['entropy/generated']:.2f}"
+        )
     for name, words in (("loss/encoder", "E's loss"), ("loss/autoencoder", "loss")):
         if name in record:
             parts.append(f"{words} {record[name]:.3g}")
-    return ", ".join(parts)
+    return ", ".join([*parts, *(f"{alarm} ALARM" for alarm in alarms)])
+
+
+def _health(health: Health) -> list[tuple[str, str]]:
+    """A row of the closing table, if anything was measured."""
+    return [("mode collapse", health.verdict())] if health.summary()["last"] else []
+
+
+def _going_on() -> str:
+    """The command line as it was typed, without stopping on collapse."""
+    typed = [word for word in sys.argv[1:] if word != "--stop-on-collapse"]
+    return shlex.join(["ganfeat", *typed, "--no-stop-on-collapse"])
 
 
 def _reconstruction(record: dict[str, Any], validation: float) -> list[tuple[str, str]]:

@@ -196,7 +196,7 @@ def _learned_from(network: Network) -> str | None:
 
 
 def _seen(network: Network, images: Images) -> str:
-    return images.seen(network.gan.image_shape_, _learned_from(network))
+    return images.seen(network.gan.image_shape_, _learned_from(network), supervised=network.gan.supervised)
 
 
 def _seen_notes(networks: Sequence[Network], images: Images, seed: int) -> list[str]:

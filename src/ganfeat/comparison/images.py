@@ -43,9 +43,10 @@ class Images:
     prints: dict[ImageShape, dict[str, str]]
     card: dict[str, Any]
 
-    def seen(self, shape: ImageShape, learned_from: str | None) -> str:
+    def seen(self, shape: ImageShape, learned_from: str | None, *, supervised: bool = False) -> str:
         """Say what a network that learned from images of this fingerprint knows of the held-out ones."""
-        return SEEN[next((what for what in SEEN if learned_from and self.prints[shape].get(what) == learned_from), "")]
+        what = next((what for what in SEEN if learned_from and self.prints[shape].get(what) == learned_from), "")
+        return SEEN[what].replace("without labels", "with labels") if supervised else SEEN[what]
 
     def other_seed(self, shape: ImageShape, learned_from: str | None) -> int | None:
         """With which seed the network's own held-out images would be those held out here, if with any."""

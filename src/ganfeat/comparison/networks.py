@@ -17,7 +17,7 @@ from ganfeat.estimators import load
 from ganfeat.features import OUTPUT, FeatureExtractor, needs_file
 
 ALL = "all"
-SIDES = {"encoder": "E", "discriminator": "D"}
+SIDES = {"encoder": "E", "discriminator": "D", "classifier": "C"}
 """What is added to the name of a run that has both."""
 
 
@@ -96,7 +96,7 @@ def open_networks(runs: Sequence[Path | str], device: str, settings: dict[str, A
             taps = [OUTPUT, ALL] if tapped == "encoder" else ALL
             extractor = gan.extractor(tapped, taps=taps, **settings)
             twin = None if untrained is None else untrained.extractor(tapped, taps=taps, **settings)
-            full = f"{name} {SIDES[tapped]}" if "encoder" in gan.objective_.taps() else name
+            full = f"{name} {SIDES[tapped]}" if len(gan.objective_.taps()) > 1 else name
             networks.append(Network(full, str(path), tapped, gan, config, extractor, twin, layer_columns(extractor)))
     return networks
 

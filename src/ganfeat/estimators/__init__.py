@@ -8,16 +8,19 @@ from typing import Any
 from ganfeat.checkpoint import RunFolder
 from ganfeat.config import suggest
 from ganfeat.errors import InputError
+from ganfeat.estimators.acgan import ACGAN
 from ganfeat.estimators.autoencoder import AutoEncoder
 from ganfeat.estimators.base import GANEstimator
 from ganfeat.estimators.bigan import ALI, BiGAN
+from ganfeat.estimators.catgan import CatGAN
 from ganfeat.estimators.dcgan import DCGAN
+from ganfeat.estimators.mgan import MGAN
 from ganfeat.estimators.regressor import LatentRegressor
 
-__all__ = ["ALI", "DCGAN", "METHODS", "AutoEncoder", "BiGAN", "LatentRegressor", "load"]
+__all__ = ["ACGAN", "ALI", "DCGAN", "METHODS", "MGAN", "AutoEncoder", "BiGAN", "CatGAN", "LatentRegressor", "load"]
 
 METHODS: dict[str, type[GANEstimator]] = {
-    estimator.method: estimator for estimator in (DCGAN, BiGAN, ALI, LatentRegressor, AutoEncoder)
+    estimator.method: estimator for estimator in (DCGAN, BiGAN, ALI, LatentRegressor, AutoEncoder, MGAN, ACGAN, CatGAN)
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,11 @@ from ganfeat.config import require
 from ganfeat.data import ImageDataset
 from ganfeat.device import autocast, keep_threads, resolve_device, resolve_precision
 from ganfeat.errors import InputError
+from ganfeat.estimators.checkup import Checkup
 from ganfeat.estimators.monitor import Monitor, Rows, hold_out
 from ganfeat.estimators.saved import Saved, card, imported
 from ganfeat.features import FeatureExtractor, Taps
+from ganfeat.health import Health, HealthWarning
 from ganfeat.nets.blocks import initialise, narrowest_input
 from ganfeat.objectives.base import Objective
 from ganfeat.objectives.encoding import EncodingObjective
@@ -34,7 +37,7 @@ from ganfeat.training import LoopSettings, Trainer
 SAMPLE_BATCH = 256
 USUAL_EPOCHS = 25
 LEAST_STEPS = 3000
-NETWORKS = ("encoder", "generator", "discriminator")
+NETWORKS = ("encoder", "generator", "discriminator", "classifier")
 """Attributes of an objective that a fitted estimator shows, with a ``_`` behind."""
 
 
@@ -45,6 +48,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
     """
 
     network: ClassVar[str] = "discriminator"
+    usual_taps: ClassVar[dict[str, str]] = {"encoder": "output", "discriminator": "all"}
+    """Which layers of a network the command line takes, where it is not told."""
 
     @abstractmethod
     def _objective(self, image_shape: ImageShape) -> Objective:
@@ -91,6 +96,10 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             raise InputError(f"the model was fitted on {fitted}, and these are {images.dtype}: give it the same kind")
         return images if self._integer else self.scaling_.to_networks(images)
 
+    def _targets(self, X: Any, y: Any, n_images: int, *, reset: bool) -> NDArray[np.int64] | None:
+        """What the training may know of the images' labels, -1 for an unknown one; by default nothing at all."""
+        return None
+
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """``layer:stage[channel,row,column]`` for every feature.
 
@@ -126,8 +135,15 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             If a parameter, the images, or the run folder do not fit.
         RunError
             If the training diverged.
+
+        Warns
+        -----
+        HealthWarning
+            If the generator falls into mode collapse, as :mod:`ganfeat.health` tells it.
         """
-        for record in self.iter_fit(X, run=run):
+        told = 0
+        for record in self.iter_fit(X, y, run=run):
+            told = self._warn_of_health(told)
             if self.verbose:
                 losses = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if "/" in k)
                 print(f"epoch {record['epoch']:.2f}  {losses}  {record['images_per_second']:.0f} images/s")
@@ -136,6 +152,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
     def iter_fit(
         self,
         X: Any,
+        y: Any = None,
         *,
         run: Path | str | None = None,
         log_every: int = 10,
@@ -144,6 +161,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         tensorboard: bool = False,
         evaluations: int = 10,
         validation: float = 0.0,
+        stop_on_collapse: bool = False,
     ) -> Iterator[history.Record]:
         """Fit, step by step: yields the records of :meth:`ganfeat.training.Trainer.run`.
 
@@ -152,7 +170,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
-        X, run
+        X, y, run
             As in :meth:`fit`.
         log_every : int
             Steps between two records.
@@ -163,15 +181,21 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         tensorboard : bool
             Write TensorBoard's event files to ``run``.
         evaluations : int
-            Records over the whole training, at equal distances and at its end, that also say, where there is an
-            encoder, how well it and G invert each other and, if X is an :class:`~ganfeat.data.ImageDataset` with
-            labels and some images are held out, how its features' nearest neighbours are labelled
-            (:class:`~ganfeat.estimators.monitor.Monitor`); 0 for none. They change nothing in the training.
+            Records over the whole training, at equal distances and at its end, that also say whether G's samples cover
+            the images (:class:`~ganfeat.estimators.checkup.Checkup`; ``health_`` says which alarms are up) and, where
+            there is an encoder, how well it and G invert each other and, if X is an
+            :class:`~ganfeat.data.ImageDataset` with labels and some images are held out, how its features' nearest
+            neighbours are labelled (:class:`~ganfeat.estimators.monitor.Monitor`); 0 for none. They change nothing in
+            the training.
         validation : float
             Share of the images that the training never sees, drawn by the seed; what is measured is measured on them,
             and on training images where it is 0. (The range of images that are not ``uint8`` is learned from all.)
+        stop_on_collapse : bool
+            End as :meth:`request_stop` does at an evaluation with an alarm up; without it, the same call goes on.
         """
-        images = self._validated(X, reset=not (self.warm_start and hasattr(self, "objective_")))
+        starts = not (self.warm_start and hasattr(self, "objective_"))
+        images = self._validated(X, reset=starts)
+        targets = self._targets(X, y, len(images), reset=starts)
         folder = RunFolder(run) if run is not None else None
         if self.warm_start and folder is not None:
             raise InputError(
@@ -184,6 +208,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 f"validation={validation!r} holds images out to measure how an encoder does, and {self.method} has "
                 "none: leave it out"
             )
+        if stop_on_collapse and not evaluations:
+            raise InputError("stop_on_collapse needs evaluations to tell a collapse by: give at least 3 of them")
         # what a warm start goes on with has not seen the images that it held out before, if it held out as many
         training, held_out = hold_out(len(images), validation, seed if before is None else self._drawn_seed)
         settings = self._loop_settings(
@@ -200,7 +226,16 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         if folder is None:
             if before is None:
                 self._data: dict[str, Any] = {}
-            yield from self._train(images, settings, None, before=before, split=split, labels=labels)
+            yield from self._train(
+                images,
+                settings,
+                None,
+                before=before,
+                split=split,
+                labels=labels,
+                targets=targets,
+                stop_on_collapse=stop_on_collapse,
+            )
             self._validation = float(validation)
             return
         if folder.exists and imported(folder.config()):
@@ -214,6 +249,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             "source": str(getattr(X, "source", "")),
             "n": len(images),
             "fingerprint": arrays.fingerprint(images),
+            **({} if targets is None else {"labels": arrays.fingerprint(targets)}),
         }
         if folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
             keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
@@ -222,7 +258,16 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         with folder.locked():
             folder.open(config)
             write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
-            yield from self._train(images, settings, folder, tensorboard=tensorboard, split=split, labels=labels)
+            yield from self._train(
+                images,
+                settings,
+                folder,
+                tensorboard=tensorboard,
+                split=split,
+                labels=labels,
+                targets=targets,
+                stop_on_collapse=stop_on_collapse,
+            )
             self._validation = float(validation)
 
     def check_parameters(self) -> None:
@@ -266,8 +311,9 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "objective_")
         model = clone(self).set_params(warm_start=False)
+        model._recall(self._learned())
         model.set_params(random_state=self._drawn_seed if random_state is None else random_state)
-        model.history_, model.n_iter_, model.finished_ = [], 0, False
+        model.history_, model.health_, model.n_iter_, model.finished_ = [], Health(), 0, False
         if X is not None:
             images = model._validated(X, reset=True)
             settings = model._loop_settings(len(images), model._seed(None), decay_iter=0)
@@ -298,15 +344,23 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         """
         started, before = hasattr(self, "objective_"), self._before()
         images = self._validated(X, reset=not started)
+        targets = self._targets(X, y, len(images), reset=not started)
         # who calls once more decides when it ends: the learning rate does not fall
         settings = self._loop_settings(len(images), self._seed(None), evaluations=1, decay_iter=0)
         settings = dataclasses.replace(settings, max_iter=1)
         if not started:
             self._check_network()
-        for _ in self._train(images, settings, None, before=before):
-            pass
+        told = len(self.health_.raised) if before is not None else 0
+        for _ in self._train(images, settings, None, before=before, targets=targets):
+            told = self._warn_of_health(told)
         self._validation = 0.0
         return self
+
+    def _warn_of_health(self, told: int) -> int:
+        """Warn of the alarms that went up after the first so many; how many there are now."""
+        for alarm in self.health_.raised[told:]:
+            warnings.warn(alarm.message, HealthWarning, stacklevel=3)
+        return len(self.health_.raised)
 
     def _before(self) -> tuple[Tensors, dict[str, Any]] | None:
         """The state at the end of the training before, if there was one."""
@@ -419,6 +473,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         tensorboard: bool = False,
         split: tuple[Rows, Rows] | None = None,
         labels: NDArray[np.int64] | None = None,
+        targets: NDArray[np.int64] | None = None,
+        stop_on_collapse: bool = False,
     ) -> Iterator[history.Record]:
         calls = int(before[1].get("calls", 0)) + 1 if before is not None else 0
         seed = settings.seed if before is None else self._drawn_seed
@@ -439,7 +495,10 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 pool=self.pool,
                 pooling=self.pooling,
             )
-        trainer = Trainer(objective, images, settings, self.device_, rows=training, monitor=monitor)
+        checks = Checkup(images, training, seed=settings.seed, device=self.device_, precision=settings.precision)
+        trainer = Trainer(
+            objective, images, settings, self.device_, rows=training, monitor=monitor, checks=checks, labels=targets
+        )
         self._trainer = trainer
         if before is not None:
             trainer.load(before[0], {**before[1], "step": 0})
@@ -447,8 +506,14 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             self._keep_untrained(trainer, folder)
         try:
             self.history_ = history.read(folder.history) if folder is not None else []
+            self.health_ = self.health_ if before is not None else Health()
             for record in trainer.run(folder, tensorboard=tensorboard):
+                if folder is not None and not self.health_.records:  # what a run that goes on recorded before
+                    self.health_ = Health.of(history.read(folder.history)[:-1])
                 self.history_.append(record)
+                self.health_.read(record)
+                if stop_on_collapse and self.health_.up and self.health_.measured(record):
+                    trainer.request_stop()
                 yield record
             if folder is not None:
                 self.history_ = history.read(folder.history)
@@ -488,7 +553,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         self.image_shape_, self.n_features_in_ = image_shape, int(np.prod(image_shape))
         self.scaling_, self._integer = Scaling(), True
         self.device_ = resolve_device(self.device)
-        self.history_, self.n_iter_, self.finished_ = [], int(data["epochs"]), True
+        self.history_, self.health_, self.n_iter_, self.finished_ = [], Health(), int(data["epochs"]), True
         self._data = data
         self._untrained = self._tapped(untrained)
         self._adopt(tensors, self._seed(None), self._resolved_precision())
@@ -540,8 +605,9 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         network : str, optional
-            Whose layers: ``"discriminator"``, or ``"encoder"`` where there is one. By default the one that
-            :meth:`transform` takes its features from; of another one all layers, if ``taps`` does not say which.
+            Whose layers: ``"discriminator"``, or ``"encoder"`` or ``"classifier"`` where there is one. By default the
+            one that :meth:`transform` takes its features from; of another one all layers, if ``taps`` does not say
+            which.
         **changes
             Parameters of :class:`~ganfeat.features.FeatureExtractor`, e.g. ``taps=[-1]``.
         """
@@ -589,7 +655,6 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self, "objective_")
         return self.extractor().transform(self._validated(X, reset=False))
 
-    @torch.no_grad()
     def generate(self, z: NDArray[Any]) -> NDArray[Any]:
         """Images of latents: G(z).
 
@@ -602,6 +667,11 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         ndarray ``(n, height, width, channels)``, of the shape that G draws
             ``uint8`` if the model was fitted on ``uint8``, else ``float32`` in the range of its data.
         """
+        return self._generate(z)
+
+    @torch.no_grad()
+    def _generate(self, z: NDArray[Any], *along: torch.Tensor) -> NDArray[Any]:
+        """Images of latents, and of what else G is given of each, ``(n, ...)``."""
         check_is_fitted(self, "objective_")
         z = np.array(z, np.float32)  # a copy: it may be read-only, or a view backwards
         n_components = int(self.n_components)
@@ -611,8 +681,9 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             raise InputError("z has NaN or infinite values")
         pictures = []
         for start in range(0, len(z), SAMPLE_BATCH):
+            rows = [part[start : start + SAMPLE_BATCH].to(self.device_) for part in (torch.from_numpy(z), *along)]
             with autocast(self.device_, self.precision_):
-                x_NCHW = self.generator_(torch.from_numpy(z[start : start + SAMPLE_BATCH]).to(self.device_))
+                x_NCHW = self.generator_(*rows)
             pictures.append(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
         x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self._drawn_shape()), np.float32)
         return arrays.to_uint8(x_NHWC) if self._integer else self.scaling_.from_networks(x_NHWC)
@@ -634,8 +705,11 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         -------
         ndarray ``(n_samples, height, width, channels)``, see :meth:`generate`
         """
+        return self.generate(self._latents(n_samples, random_state))
+
+    def _latents(self, n_samples: int, random_state: int | None) -> NDArray[np.float32]:
+        """So many of the prior."""
         check_is_fitted(self, "objective_")
-        if n_samples < 1:
-            raise InputError(f"n_samples={n_samples} must be at least 1")
+        require("n_samples", n_samples, int, least=1)
         seed = self._draw_seed() if random_state is None else int(random_state)
-        return self.generate(self.objective_.draw_latents(n_samples, torch.Generator().manual_seed(seed)).numpy())
+        return self.objective_.draw_latents(n_samples, torch.Generator().manual_seed(seed)).numpy()

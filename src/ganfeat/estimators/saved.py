@@ -16,6 +16,7 @@ from ganfeat import history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
 from ganfeat.device import resolve_device
+from ganfeat.health import Health
 from ganfeat.objectives.base import Objective
 from ganfeat.version import __version__
 
@@ -25,6 +26,8 @@ class Saved:
 
     method: ClassVar[str]
     network: ClassVar[str]
+    supervised: ClassVar[bool] = False
+    """Whether it learns from labels."""
     n_iter_: int
     image_shape_: ImageShape
     scaling_: Scaling
@@ -32,6 +35,7 @@ class Saved:
     precision_: str
     objective_: Objective
     history_: list[history.Record]
+    health_: Health
     _integer: bool
     _drawn_seed: int
     _validation: float = 0.0
@@ -56,8 +60,16 @@ class Saved:
             "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
             "precision": precision,
             "data": data,
+            **self._learned(),
             **({"validation": validation} if validation else {}),
         }
+
+    def _learned(self) -> dict[str, Any]:
+        """What the images taught before any training, without which the networks cannot be built: for config.json."""
+        return {}
+
+    def _recall(self, config: dict[str, Any]) -> None:
+        """Take :meth:`_learned` of another model, or of a run."""
 
     def describe(self, network: str | None = None) -> str:
         """One of the networks in a few words: ``"bigan encoder, mlp, width 1024, 25 epochs"``.
@@ -117,11 +129,13 @@ class Saved:
         model = cls(**parameters).set_params(device=device)
         model.image_shape_ = tuple(config["image_shape"])
         model.n_features_in_ = int(np.prod(model.image_shape_))
+        model._recall(config)
         scaling = dict(config["scaling"])
         model._integer = scaling.pop("integer")
         model.scaling_ = Scaling(**scaling)
         model.device_ = resolve_device(device)
         model.history_ = history.read(folder.history)
+        model.health_ = Health.of(model.history_)
         model._untrained = folder.read_untrained()
         model._data = config["data"]
         model._validation = float(config.get("validation", 0.0))
@@ -157,8 +171,16 @@ NAMES = {
     "ali": "ALI model",
     "latent-regressor": "latent regressor",
     "autoencoder": "autoencoder",
+    "mgan": "multi-generator GAN",
+    "acgan": "auxiliary classifier GAN",
+    "catgan": "categorical GAN",
 }
 """What a person calls the models of the methods."""
+MORE = {
+    "acgan": "classes = gan.predict(images)\nones = gan.sample(64, label=gan.classes_[1])\n",
+    "catgan": "clusters = gan.predict(images)\n",
+}
+"""Lines for the card's example, of methods that can do more."""
 
 
 def card(config: dict[str, Any], *, encoder: bool = False) -> str:
@@ -183,7 +205,8 @@ def card(config: dict[str, Any], *, encoder: bool = False) -> str:
         )
     elif data:
         n = data["n"] - round(config.get("validation", 0) * data["n"])
-        learned = f"\n\nLearned without labels from {n} images ({data['source'] or 'an array'})."
+        how = "with their" if "labels" in data else "without"
+        learned = f"\n\nLearned {how} labels from {n} images ({data['source'] or 'an array'})."
     name = NAMES.get(config["method"], config["method"])
     scaling = config["scaling"]
     images = "uint8" if scaling["integer"] else f"floats {scaling['low']:g} to {scaling['high']:g},"
@@ -196,7 +219,7 @@ def card(config: dict[str, Any], *, encoder: bool = False) -> str:
     else:
         use = (
             f'gan = load("this folder")\nfeatures = gan.transform(images)  # {images} (n, {height}, {width}, '
-            f"{channels})\npictures = gan.sample(64)\n"
+            f"{channels})\npictures = gan.sample(64)\n{MORE.get(config['method'], '')}"
         )
     return (
         f"# {'An' if name[0].lower() in 'aeiou' else 'A'} {name} for {height} x {width} images of {channels} "

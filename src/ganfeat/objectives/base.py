@@ -19,13 +19,15 @@ class Draw:
     """Everything random of one step, and what the players share of it.
 
     ``real_NCHW`` is the mini-batch in [-1, 1], ``z_ND`` the latents, ``generator`` the source of any
-    further randomness. ``shared`` holds what an early player computed and a later one uses again.
+    further randomness. ``shared`` holds what an early player computed and a later one uses again. ``labels_N`` are
+    the classes of the mini-batch, -1 where one is not known, for a ``supervised`` objective alone.
     """
 
     real_NCHW: torch.Tensor
     z_ND: torch.Tensor
     generator: torch.Generator
     shared: dict[str, torch.Tensor] = field(default_factory=dict)
+    labels_N: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,12 @@ class Objective(nn.Module, ABC):
     simultaneous : bool
         Whether the losses of all players are computed before any of them is updated, so that they may share one
         forward pass; otherwise each player meets the others as they are after their updates.
+    supervised : bool
+        Whether it learns from labels. Of any other, the loop takes none.
     """
 
     simultaneous: bool = False
+    supervised: bool = False
 
     @abstractmethod
     def players(self) -> tuple[Player, ...]:

@@ -21,7 +21,7 @@ from ganfeat.objectives import infogan
 from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
 from ganfeat.objectives.encoding import EncodingObjective
-from ganfeat.objectives.losses import discriminator_loss
+from ganfeat.objectives.losses import discriminator_loss, judgements
 
 
 class BiGAN(EncodingObjective):
@@ -87,8 +87,7 @@ class BiGAN(EncodingObjective):
         real_N = at_least_float32(self.discriminator(seen_NCHW, encoded_ND))
         generated_N = at_least_float32(self.discriminator(generated_NCHW, draw.z_ND))
         draw.shared["logit real"], draw.shared["logit generated"] = real_N, generated_N
-        metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
-        return discriminator_loss(real_N, generated_N), metrics
+        return discriminator_loss(real_N, generated_N), judgements(real_N, generated_N)
 
     def loss_of_generator_and_encoder(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
         """The swapped labels: ``-E log(1 - D(x, E(x))) - E log D(G(z), z)``; of InfoGAN also ``-lambda L_I``."""

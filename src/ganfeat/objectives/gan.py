@@ -20,7 +20,7 @@ from ganfeat.nets.dcgan import Discriminator, Generator
 from ganfeat.objectives import infogan
 from ganfeat.objectives.augment import Augment
 from ganfeat.objectives.base import Draw, Metrics, Objective, Player, frozen
-from ganfeat.objectives.losses import discriminator_loss, generator_loss
+from ganfeat.objectives.losses import discriminator_loss, generator_loss, judgements
 from ganfeat.priors import get_prior
 
 
@@ -109,8 +109,7 @@ class GAN(Objective):
         if self.information is not None:
             with frozen(self.information):
                 loss = loss + self.information(features_NF, draw.z_ND)[0]
-        metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
-        return loss, metrics
+        return loss, judgements(real_N, generated_N)
 
     def loss_of_generator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
         """``-E log D(G(z))`` under the updated D, and of InfoGAN ``-lambda L_I``."""

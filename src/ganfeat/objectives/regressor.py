@@ -20,7 +20,7 @@ from ganfeat.nets.families import Plan
 from ganfeat.objectives.agreement import VIEWS
 from ganfeat.objectives.base import Draw, Metrics, Player, frozen
 from ganfeat.objectives.encoding import EncodingObjective
-from ganfeat.objectives.losses import discriminator_loss, generator_loss
+from ganfeat.objectives.losses import discriminator_loss, generator_loss, judgements
 
 
 def regression_loss(encoder: Encoder, logits_ND: torch.Tensor, z_ND: torch.Tensor) -> torch.Tensor:
@@ -80,8 +80,7 @@ class LatentRegressor(EncodingObjective):
         real_N = at_least_float32(self.discriminator(self.augment(self.small(draw.real_NCHW), draw.generator)))
         generated_N = at_least_float32(self.discriminator(self.augment(seen_NCHW, draw.generator)))
         draw.shared["logit generated"] = generated_N
-        metrics = {"logit/real": real_N.detach().mean(), "logit/generated": generated_N.detach().mean()}
-        return discriminator_loss(real_N, generated_N), metrics
+        return discriminator_loss(real_N, generated_N), judgements(real_N, generated_N)
 
     def loss_of_generator(self, draw: Draw) -> tuple[torch.Tensor, Metrics]:
         """``-E log D(G(z))``, plus the weighted regression in the joint form."""

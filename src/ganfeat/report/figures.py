@@ -43,8 +43,76 @@ _MEASURES: list[tuple[str, dict[str, str], str, dict[str, Any]]] = [
         "used for this alone.",
         {"scale": 100.0},
     ),
+    (
+        "Classes right, %",
+        {"accuracy/real": "real", "accuracy/generated": "generated"},
+        "How often the discriminator names the class of a training image, and that of which the generator was to draw "
+        "one.",
+        {"scale": 100.0},
+    ),
+    (
+        "Entropy, nats",
+        {"entropy/real": "real", "entropy/generated": "generated", "entropy/marginal": "of their mean, real"},
+        "How uncertain the discriminator is of an image's category: low for real images, high for generated ones; high "
+        "for the mean over real images if it uses all categories.",
+        {"zero": True},
+    ),
 ]
 """Title, keys and their names, caption, and how to draw it, of the charts of what was measured now and then."""
+
+_HEALTH: list[tuple[str, dict[str, str], str, dict[str, Any]]] = [
+    (
+        "Coverage, %",
+        {
+            "coverage/pixels": "pixels",
+            "coverage/pixels_real": "real, pixels",
+            "coverage/features": "D's features",
+            "coverage/features_real": "real, features",
+        },
+        "Of groups of similar real images, the share that the samples reach. Dashed: that other real images reach, the "
+        "best that samples can do. D's features tell samples from images, so by them it may be low without a collapse.",
+        {"zero": True, "scale": 100.0, "baselines": ("real, pixels", "real, features")},
+    ),
+    (
+        "Diversity, %",
+        {"diversity/pixels": "pixels", "diversity/features": "D's features"},
+        "How far samples are from each other, on average; real images are at 100.",
+        {"zero": True, "scale": 100.0},
+    ),
+    (
+        "Spread of log alpha",
+        {"spread/real": "real", "spread/generated": "generated"},
+        "Standard deviation of the discriminator's logit over the images of a mini-batch. For real ones, theory wants "
+        "it small; no bound of it told collapse on all data, so it raises no alarm.",
+        {"zero": True},
+    ),
+    (
+        "Filters in one mode, %",
+        {"filters/generator": "G", "filters/discriminator": "D"},
+        "Of the layer where it is largest, the share of the filters that follow one and the same mode. It raises no "
+        "alarm.",
+        {"zero": True, "scale": 100.0},
+    ),
+]
+"""The same of what was measured of the game's health."""
+
+
+def health_curves(history: Sequence[Mapping[str, Any]]) -> str:
+    """Draw what :class:`ganfeat.estimators.checkup.Checkup` measured, and the spread of D's logits, over the epochs.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        As for :func:`training_curves`.
+
+    Returns
+    -------
+    str
+        Up to four ``<figure>`` elements.
+    """
+    charts = (_history_chart(history, keys, title, caption, **how) for title, keys, caption, how in _HEALTH)
+    drawn = [chart for chart in charts if chart]
+    return f'<div class="pair">\n{chr(10).join(drawn)}\n</div>' if drawn else ""
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -55,13 +123,13 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> str:
     history : sequence of mapping
         Records with a float ``"epoch"`` and any of ``"loss/<player>"``, ``"logit/real"``, ``"logit/generated"`` and
         what :class:`ganfeat.estimators.monitor.Monitor` measures: ``"reconstruction/..."``, ``"cycle/..."``,
-        ``"knn/..."``. A record may lack a key; values that are not finite are left out. Above 300
-        records a running mean is drawn over the faint raw line.
+        ``"knn/..."``; ``"accuracy/..."`` of ACGAN and ``"entropy/..."`` of CatGAN. A record may lack a key; values that
+        are not finite are left out. Above 300 records a running mean is drawn over the faint raw line.
 
     Returns
     -------
     str
-        Up to five ``<figure>`` elements; a chart without data is left out.
+        Up to six ``<figure>`` elements; a chart without data is left out.
     """
     losses = _losses(history)
     logits = {"logit/real": "real", "logit/generated": "generated"}

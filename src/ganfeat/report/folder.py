@@ -199,7 +199,7 @@ def _summary(run: RunFolder, config: dict[str, Any], records: list[history.Recor
     else:
         images = f"images of {images}"
     sentences = [
-        f"{network}, learned without labels from {images}.",
+        f"{network}, learned {'with their' if 'labels' in data else 'without'} labels from {images}.",
         f"{_progress(run, records)}, seed {config['seed']}, {config['device']}, {config['precision']}.",
         _measured(records, "held-out" if config.get("validation") else "training"),
     ]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfeat.report import figures, maps, pictures, tables
+from ganfeat.report.health import health_section
 from ganfeat.report.page import Section, write_page
 
 Images = npt.NDArray[np.uint8]
@@ -141,6 +142,10 @@ def _sections(report: RunReport) -> list[Section]:
             "Rows of real images, and under each row what the generator makes of the encoder's code for them.",
         ),
         Section("Training", "training", figures.training_curves(report.history)),
+        Section(
+            "Health", "health", health_section(report.history),
+            "Whether the generator's samples cover the images, or have collapsed into few of them.",
+        ),
         Section(
             "Map of the features", "map", drawn,
             "Each dot is an image; images with similar features lie close together.",
