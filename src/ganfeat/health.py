@@ -163,8 +163,8 @@ BOUNDS = (
         "coverage",
         "coverage/pixels",
         "coverage/pixels_real",
-        low=0.3,
-        clear=0.4,
+        low=0.4,
+        clear=0.5,
         sign="samples reach {value:.0%} of the cells of the data that real images reach (alarm below {bound:.0%})",
     ),
     Bound(

@@ -71,7 +71,7 @@ def test_saved_and_loaded_it_is_the_same_and_layers_are_shared(run):
 
 
 def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(run, tmp_path):
-    gan, folder = run
+    _, folder = run
     other = MGAN(**TINY, shares_removed=1)
     for record in other.iter_fit(IMAGES[:300], run=tmp_path / "run", log_every=1):
         if record["step"] == 2:

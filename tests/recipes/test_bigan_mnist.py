@@ -1,6 +1,5 @@
 """The encoder family's table: what is scored against what, and what an interrupted run keeps."""
 
-import gzip
 import io
 import json
 from contextlib import contextmanager
@@ -24,21 +23,6 @@ PARTS = {"train": slice(0, 400), "t10k": slice(400, 600)}
 @contextmanager
 def silent(name, total):
     yield lambda done, total=None, note="": None
-
-
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
-    return gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes())
-
-
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "mnist"
-    place.mkdir()
-    for part, rows in PARTS.items():
-        (place / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(IMAGES[rows]))
-        (place / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(LABELS[rows]))
-    return place
 
 
 @pytest.fixture

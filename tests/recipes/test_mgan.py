@@ -1,6 +1,7 @@
 """M-GAN's table: what is scored, what is kept, and what the command refuses."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from ganfeat.cli import main
 from ganfeat.data import load_images
 from ganfeat.recipes import mgan
 from ganfeat.recipes.mgan import SCALES, TABLES, Scale, run
-from tests.recipes.test_bigan_mnist import LABELS, PARTS, folder, silent  # noqa: F401
 
 MNIST = TABLES["mgan-mnist"]
+
+
+@contextmanager
+def silent(name, total):
+    yield lambda done, total=None, note="": None
 
 
 @pytest.fixture
@@ -49,14 +54,14 @@ def test_settings_are_those_of_the_study():
     assert (probe.learning_rate, probe.momentum, probe.batch_size, probe.max_iter) == (2e-4, 0.9, 120, 20)
 
 
-def test_the_table_is_scored_as_its_networks_score(folder, tiny, tmp_path, monkeypatch):  # noqa: F811
+def test_the_table_is_scored_as_its_networks_score(folder, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(mgan, "TABLES", {"mgan-mnist": mgan.replace(MNIST, removed=(0, 4))})
     table, out = mgan.TABLES["mgan-mnist"], tmp_path / "out"
     results = run(table, out, folder, silent, scale="smoke", device="cpu")
     assert list(results["results"]) == ["0", "4"]
     assert results["seeds"] == [0, 1]
-    images = [load_images(folder / f"{part}-images-idx3-ubyte.gz", size=32).images for part in PARTS]
-    labels = [LABELS[rows] for rows in PARTS.values()]
+    sets = [load_images(folder / f"{part}-images-idx3-ubyte.gz", size=32) for part in ("train", "t10k")]
+    images, labels = [s.images for s in sets], [s.labels for s in sets]
     for seed in (0, 1):
         model = load(out / f"removed-4-{seed}")
         for which in ("discriminator", "classifier"):
@@ -89,20 +94,22 @@ def test_the_command_shows_the_table_trains_side_by_side_and_refuses_what_is_not
     tiny,
     tmp_path,
     capsys,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
-    monkeypatch.setitem(SCALES, "smoke", Scale(4, 1, 1, 200, 100))
+    monkeypatch.setitem(SCALES, "smoke", Scale(4, 1, 1, 100, 60))
+    monkeypatch.setattr(mgan, "TABLES", {"mgan-mnist": mgan.replace(MNIST, removed=(0, 4))})
     monkeypatch.chdir(tmp_path)
-    command = ["reproduce", "mgan-mnist", "--data", str(folder), "--scale", "smoke", "--jobs", "1", "--device", "cpu"]
-    assert main(command) == 0
+    command = ["reproduce", "mgan-mnist", "--scale", "smoke", "--device", "cpu"]
+    place = ["--data", str(folder)]
+    assert main([*command, *place, "--jobs", "1"]) == 0
     printed = capsys.readouterr().out
     assert "Accuracy in % by the study's probe" in printed
     assert "rank correlation" in printed
     assert (tmp_path / "reproduce-mgan-mnist-smoke" / "results.json").is_file()
     for more, message in (
-        (["--methods", "bigan"], "--weights and --methods are not for mgan-mnist"),
-        (["--jobs", "0"], "--jobs 0 must be at least 1"),
-        (["--seeds", "0"], "--seeds 0 must be at least 1"),
+        ([*place, "--methods", "bigan"], "--weights and --methods are not for mgan-mnist"),
+        ([*place, "--jobs", "0"], "--jobs 0 must be at least 1"),
+        ([*place, "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--data", str(tmp_path / "nowhere")], "is no folder"),
     ):
         assert main([*command, *more]) == 2
@@ -111,7 +118,7 @@ def test_the_command_shows_the_table_trains_side_by_side_and_refuses_what_is_not
     assert "--jobs is for mgan-mnist" in capsys.readouterr().err
 
 
-def test_a_stopped_table_goes_on(folder, tiny, tmp_path, monkeypatch):  # noqa: F811
+def test_a_stopped_table_goes_on(folder, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(mgan, "TABLES", {"mgan-mnist": mgan.replace(MNIST, removed=(0,))})
     table = mgan.TABLES["mgan-mnist"]
     assert (

@@ -68,7 +68,7 @@ def test_an_error_ends_the_others_and_is_told():
 
 
 def test_a_killed_process_is_named():
-    with pytest.raises(RunError, match="a process that trained was killed.*fewer --jobs"):
+    with pytest.raises(RunError, match=r"a process that trained was killed.*fewer --jobs"):
         side_by_side(die, [1, 2], 2, Stopper(), nothing)
 
 

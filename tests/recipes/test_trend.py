@@ -39,6 +39,7 @@ def test_p_values_of_noise_are_uniform():
 
 
 def test_no_variation_is_no_trend():
+    assert trend({2: [0.1, 0.3]})["slope"] is None
     found = trend({0: [0.5, 0.5], 1: [0.5, 0.5]})
     assert found["spearman"] is None
     assert found["slope"] == pytest.approx(0)

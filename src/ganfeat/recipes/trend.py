@@ -24,7 +24,8 @@ def trend(values: Mapping[int, Sequence[float]]) -> dict[str, Any]:
         ``spearman``: rho over all settings and seeds. ``p``: two-sided, of a permutation test that permutes the
         settings within each seed (what a seed does to all settings alike is no evidence of a trend). ``page``: Page's L
         test of the ordering over seeds, with its one-sided ``page_p``; None with fewer than 2 seeds or 3 settings.
-        ``slope``: of a least-squares line, per step of the setting. ``points``: how many.
+        ``slope``: of a least-squares line, per step of the setting. ``points``: how many. Without two settings, or any
+        variation, there is no correlation: None.
     """
     from scipy import stats
 
@@ -33,6 +34,8 @@ def trend(values: Mapping[int, Sequence[float]]) -> dict[str, Any]:
     n_seeds, n_settings = table_SR.shape
     ranks = stats.rankdata(settings)
     found: dict[str, Any] = {"spearman": None, "p": None, "page": None, "page_p": None, "points": int(table_SR.size)}
+    if n_settings < 2:
+        return {**found, "slope": None}
     found["slope"] = float(np.polyfit(np.tile(settings, n_seeds), table_SR.ravel(), 1)[0])
     if np.ptp(table_SR) == 0:
         return found
