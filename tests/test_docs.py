@@ -170,6 +170,16 @@ def test_the_page_on_health_shows_what_the_alarms_are_worth():
         k = 8 if name.startswith("ring") else 10
         counts = [str(entry[key]) for key in ("runs", "collapsed", "healthy", "alarms")]
         assert [name, *counts, f"{k * min(entry['truth']):.1f} to {k * max(entry['truth']):.1f} of {k}"] in shown, name
+    text = " ".join((ROOT / "docs/health.md").read_text(encoding="utf-8").split())
+    good = measured["test"]["cases"]["ring, M-GAN with 8 generators"]["good"]
+    assert f"with {100 * min(good):.0f} to {100 * max(good):.0f} % good samples" in text
+    gap = measured["calibration"]["lowest three in a row, by run"]["coverage"]
+    assert f"collapsed run is {100 * max(gap['collapsed']):.0f} %" in text
+    assert f"healthy one {100 * min(gap['healthy']):.0f} %" in text
+    cost = measured["cost"]
+    evaluation, step = (f"{cost[f'{name}_cpu_seconds']:.2f} s" for name in ("evaluation", "step"))
+    assert f"costs {evaluation} of CPU where a step costs {step}" in text
+    assert f"are {100 * cost['share_of_a_training']:.1f} % of 3,000 steps" in text
     for name, entry in measured["test"]["measures"].items():
         aucs = ["" if auc is None else f"{auc:.2f}" for auc in (entry["auc"], *entry["auc by data"].values())]
         states = [f"{q[2]:.2f} ({q[1]:.2f} to {q[3]:.2f})" for q in (entry["collapsed"], entry["healthy"])]

@@ -211,6 +211,9 @@ def test_a_run_that_is_killed_measures_the_same_and_comes_to_the_same_verdict(tm
                     break
         verdicts.append(model.health_.summary())
         assert load(tmp_path / name).health_.summary() == verdicts[-1]
+        again = DCGAN(**SMALL)
+        assert list(again.iter_fit(DIGITS, run=tmp_path / name, **recording)) == []  # finished already
+        assert again.health_.summary() == verdicts[-1]
     histories = [[measured(r) for r in read(tmp_path / name / "history.jsonl")] for name in ("whole", "parts")]
     assert histories[0] == histories[1] and verdicts[0] == verdicts[1]
     assert verdicts[0]["up"]  # after 8 steps G draws everything alike

@@ -517,6 +517,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 yield record
             if folder is not None:
                 self.history_ = history.read(folder.history)
+                self.health_ = self.health_ if self.health_.records else Health.of(self.history_)
             self._adopt(trainer.trained(), seed, settings.precision)
             tensors, state = trainer.state()
             self._training = (

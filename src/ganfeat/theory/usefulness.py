@@ -30,10 +30,10 @@ RULE = (
 
 
 def protocol_for(labels: NDArray[Any], seed: int) -> FewLabels:
-    """Few labels, at most half of the smallest class, so that draws differ."""
+    """Few labels, at most half of the smallest class, so that draws differ; ten draws of each number of labels."""
     least = int(np.unique(labels, return_counts=True)[1].min())
     sizes = sorted({max(1, min(k, least // 2)) for k in (10, 100)})
-    return FewLabels(labels_per_class=tuple(sizes), draws=10, seed=seed)
+    return FewLabels(labels_per_class=tuple(sizes), draws=10, labelled_rows=None, seed=seed)
 
 
 def theorem_1_useful(
