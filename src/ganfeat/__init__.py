@@ -29,6 +29,7 @@ _HOMES = {
     "MGAN": "ganfeat.estimators",
     "RunError": "ganfeat.errors",
     "SoftmaxRegression": "ganfeat.probes",
+    "SubspaceSplit": "ganfeat.subspace",
     "few_label_curve": "ganfeat.probes",
     "load": "ganfeat.estimators",
     "load_images": "ganfeat.data",
@@ -52,6 +53,7 @@ __all__ = [
     "LogisticProbe",
     "RunError",
     "SoftmaxRegression",
+    "SubspaceSplit",
     "few_label_curve",
     "load",
     "load_images",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         SoftmaxRegression,
         few_label_curve,
     )
+    from ganfeat.subspace import SubspaceSplit
 
 
 def __getattr__(name: str) -> Any:

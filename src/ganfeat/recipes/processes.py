@@ -2,6 +2,10 @@
 
 Small networks do not fill a machine: on a CPU one thread each is faster than all threads for one after the other, and
 on a GPU the processes launch their kernels in parallel.
+
+Signals. The first process decides: at the first Ctrl-C or SIGTERM the jobs save and end; at the second they are killed
+(what they have saved is whole). The others ignore Ctrl-C, which a terminal sends to all of them; SIGTERM, which a
+batch system sends to all, asks the job to save and end, as does the end of the first process.
 """
 
 from __future__ import annotations
@@ -10,15 +14,17 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ganfeat.errors import RunError
 
 SECONDS = 0.5
-"""Between two looks at what the processes report."""
+"""Between two looks at what the processes report, and at what is asked of them."""
+Job = Callable[[Any, "Reporter"], Any]
 
 
 class Reporter(Protocol):
@@ -32,71 +38,27 @@ class Reporter(Protocol):
 
 
 class Stopper:
-    """Asks the jobs of :func:`side_by_side` to end early; safe in a signal handler."""
+    """Asks the jobs of :func:`side_by_side` to end early.
+
+    Attributes
+    ----------
+    wanted : bool
+        Whether that was asked.
+    busy : bool
+        Whether there are jobs to be asked.
+    """
 
     def __init__(self) -> None:
-        self.event: Any = multiprocessing.get_context("spawn").Event()
+        self.wanted = self.busy = False
 
     def request_stop(self) -> bool:
-        """Ask; there is always something to be asked."""
-        self.event.set()
-        return True
-
-
-class _Sender:
-    """Of a job in another process."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def report(self, share: float, note: str = "") -> None:
-        _channel[0].put((self.number, share, note))
-
-    def stopped(self) -> bool:
-        return bool(_channel[1].is_set())
-
-
-_channel: tuple[Any, Any] = (None, None)
-
-
-def _begin(reports: Any, stop: Any, threads: int) -> None:
-    """Prepare a process for jobs."""
-    global _channel
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides, and asks for the end
-    torch.set_num_threads(threads)
-    _channel = (reports, stop)
-
-
-def _work(job: Callable[[Any, Reporter], Any], number: int, argument: Any) -> Any:
-    sender = _Sender(number)
-    if sender.stopped():
-        return None
-    result = job(argument, sender)
-    sender.report(1.0)
-    return result
-
-
-class _Here:
-    """Of a job in this very process."""
-
-    def __init__(self, stop: Stopper, tell: Callable[[float, str], None]) -> None:
-        self.stop, self.tell = stop, tell
-
-    def report(self, share: float, note: str = "") -> None:
-        self.tell(share, note)
-
-    def stopped(self) -> bool:
-        return bool(self.stop.event.is_set())
+        """Ask; whether there is anybody to be asked. Safe in a signal handler."""
+        self.wanted = self.wanted or self.busy
+        return self.busy
 
 
 def side_by_side(
-    job: Callable[[Any, Reporter], Any],
-    arguments: Sequence[Any],
-    processes: int,
-    stop: Stopper,
-    update: Callable[..., None],
+    job: Job, arguments: Sequence[Any], processes: int, stop: Stopper, update: Callable[..., None]
 ) -> list[Any]:
     """Do a job for every argument, so many at once.
 
@@ -128,44 +90,78 @@ def side_by_side(
         finished = sum(share >= 1 for share in shares)
         update(sum(shares), len(shares), note=", ".join(p for p in (f"{finished} of {len(shares)} done", note) if p))
 
-    if processes == 1:
-        results = []
-        for number, argument in enumerate(arguments):
-            here = _Here(stop, lambda share, note, n=number: tell(n, share, note))  # type: ignore[misc]
-            results.append(None if here.stopped() else job(argument, here))
-            if results[-1] is not None:
-                here.report(1.0)
-        return results
+    stop.busy = True
+    try:
+        if processes == 1:
+            return [_here(job, argument, number, stop, tell) for number, argument in enumerate(arguments)]
+        return _elsewhere(job, arguments, processes, stop, tell)
+    finally:
+        stop.busy = False
 
+
+# ---------------------------------------------------------------------- in this process
+
+
+class _Here:
+    def __init__(self, stop: Stopper, number: int, tell: Callable[[int, float, str], None]) -> None:
+        self.stop, self.number, self.tell = stop, number, tell
+
+    def report(self, share: float, note: str = "") -> None:
+        self.tell(self.number, share, note)
+
+    def stopped(self) -> bool:
+        return self.stop.wanted
+
+
+def _here(job: Job, argument: Any, number: int, stop: Stopper, tell: Callable[[int, float, str], None]) -> Any:
+    result = None if stop.wanted else job(argument, _Here(stop, number, tell))
+    if result is not None:
+        tell(number, 1.0, "")
+    return result
+
+
+# ---------------------------------------------------------------------- in others
+
+
+def _elsewhere(
+    job: Job, arguments: Sequence[Any], processes: int, stop: Stopper, tell: Callable[[int, float, str], None]
+) -> list[Any]:
     import torch
 
     context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
+    reports, asked = context.Queue(), context.Event()
     threads = max(1, torch.get_num_threads() // processes)
-    pool = ProcessPoolExecutor(processes, context, _begin, (reports, stop.event, threads))
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # inherited
-    try:
-        with pool:
-            waiting = futures = [pool.submit(_work, job, n, argument) for n, argument in enumerate(arguments)]
+    with _threads(threads), ProcessPoolExecutor(processes, context, _begin, (reports, asked, threads)) as pool:
+        try:
+            futures = [pool.submit(_work, job, number, argument) for number, argument in enumerate(arguments)]
+            waiting = futures
             while waiting:
-                done, rest = wait(waiting, SECONDS, "FIRST_EXCEPTION")
+                done, rest = wait(waiting, SECONDS, FIRST_EXCEPTION)
+                errors = [error for future in done if (error := future.exception()) is not None]
+                if any(isinstance(error, BrokenProcessPool) for error in errors):
+                    break
                 _drain(reports, tell)
-                if any(future.exception() for future in done):
-                    stop.request_stop()  # the others save and end
+                if errors or stop.wanted:
+                    asked.set()  # the others save and end
                 waiting = list(rest)
-            _drain(reports, tell)
-            return [future.result() for future in futures]
+            return [_result(future, stop) for future in futures]
+        except BaseException:  # a second Ctrl-C, too: at once
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
+                process.kill()
+            raise
+
+
+def _result(future: Future[Any], stop: Stopper) -> Any:
+    try:
+        return future.result()
     except BrokenProcessPool:
+        if stop.wanted:  # it was stopped before it could listen
+            return None
         raise RunError(
             "a process that trained was killed, perhaps because memory ran out. What was saved is kept: run the same "
             "command again, with fewer --jobs"
         ) from None
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _drain(reports: Any, tell: Callable[[int, float, str], None]) -> None:
@@ -174,3 +170,66 @@ def _drain(reports: Any, tell: Callable[[int, float, str], None]) -> None:
             tell(*reports.get_nowait())
         except queue.Empty:
             return
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes that are started meanwhile begin with so many threads."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+# Of a process that does jobs.
+_reports: Any = None
+_asked: Any = None
+_ended = False
+
+
+def _begin(reports: Any, asked: Any, threads: int) -> None:
+    """Prepare this process for jobs."""
+    global _reports, _asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    import torch
+
+    torch.set_num_threads(threads)
+    _reports, _asked = reports, asked
+
+
+def _end(_number: int, _frame: Any) -> None:
+    global _ended
+    _ended = True
+
+
+def _orphaned() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+class _There:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def report(self, share: float, note: str = "") -> None:
+        if not _orphaned():
+            _reports.put((self.number, share, note))
+
+    def stopped(self) -> bool:
+        return _ended or bool(_asked.is_set()) or _orphaned()
+
+
+def _work(job: Job, number: int, argument: Any) -> Any:
+    reporter = _There(number)
+    result = None if reporter.stopped() else job(argument, reporter)
+    if _orphaned():
+        os._exit(1)  # nobody takes the result, and waiting for another job would be for ever
+    if result is not None:
+        reporter.report(1.0)
+    return result
