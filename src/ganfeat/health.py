@@ -227,6 +227,7 @@ class Health:
     _counted: float = -math.inf
     _before: int = 0
     _step: int = 0
+    _told: int = 0
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]], bounds: Sequence[Bound] = BOUNDS) -> Health:
@@ -268,6 +269,12 @@ class Health:
             if f"mode/{name}" in record:
                 self._levels.setdefault(name, []).append(float(record[f"mode/{name}"]))
         return new
+
+    def news(self) -> list[Alarm]:
+        """The alarms that are up and were not given before."""
+        fresh = [alarm for alarm in self.raised[self._told :] if self.up.get(alarm.name) is alarm]
+        self._told = len(self.raised)
+        return fresh
 
     def measured(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has a number that could raise an alarm."""

@@ -249,6 +249,7 @@ class Trainer:
         self._trained: tuple[int, int, Tensors] | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
+        self._norms: dict[str, torch.Tensor] = {}
 
     def _optimiser(self, player: Player) -> torch.optim.Adam:
         return torch.optim.Adam(
@@ -299,6 +300,7 @@ class Trainer:
             optimiser = self.optimisers[player.name]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            self._note_gradients(player)
             optimiser.step()
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
 
@@ -309,9 +311,19 @@ class Trainer:
         for i, (player, (loss, metrics)) in enumerate(zip(self.players, losses, strict=True)):
             self.optimisers[player.name].zero_grad(set_to_none=True)
             loss.backward(inputs=player.parameters(), retain_graph=i < len(losses) - 1)  # type: ignore[no-untyped-call]
+            self._note_gradients(player)
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
         for optimiser in self.optimisers.values():
             optimiser.step()
+
+    def _note_gradients(self, player: Player) -> None:
+        """For the record of this step: at once, as another player may share these parameters and get its own."""
+        if self._record_is_due(self.step + 1):
+            self._norms[f"gradient/{player.name}"] = _norm([p.grad for p in player.parameters()])
+
+    def _record_is_due(self, step: int) -> bool:
+        """Whether a record follows a step, counted from 1."""
+        return step % self.settings.log_every == 0 or step >= self.total_steps
 
     def _set_learning_rates(self) -> None:
         """Constant, then falling exponentially over the last epochs; it depends on nothing but the step."""
@@ -380,7 +392,7 @@ class Trainer:
                 self.play()
             self._summed += 1
             finished = self.step >= self.total_steps
-            if self.step % self.settings.log_every == 0 or finished:
+            if self._record_is_due(self.step):
                 now = time.perf_counter()
                 record = self._record(now - start, now - logged, folder)
                 logged = time.perf_counter()
@@ -398,7 +410,7 @@ class Trainer:
 
     def _record(self, seconds: float, since: float, folder: RunFolder | None) -> Record:
         means = {k: float(v) / self._summed for k, v in self._sums.items()}
-        norms = {f"gradient/{p.name}": float(_norm([q.grad for q in p.parameters()])) for p in self.players}
+        norms = {name: float(value) for name, value in self._norms.items()}
         speed = self._summed * self.batches.size / max(since, 1e-9)
         self._sums, self._summed = {}, 0
         self._guard({**means, **norms}, folder)
@@ -516,7 +528,12 @@ class Trainer:
         size = self.batches.size
         generator = torch.Generator(self.device).manual_seed(self.settings.seed + 2)
         with torch.no_grad(), autocast(self.device, self.settings.precision):
+            done: set[torch.nn.Module] = set()
             for name, network in model.taps().items():  # each its own batch norms: a joint D is shown E(x)
+                norms = set(batch_norms(getattr(model, name)))
+                if norms <= done:  # those of layers that networks share, once
+                    continue
+                done |= norms
                 recalibrate(
                     network,
                     (self.batches.take(order[k * size : (k + 1) * size]) for k in range(batches)),

@@ -129,6 +129,58 @@ def test_wrong_use_is_refused(run):
         MGAN().transform(IMAGES[:5])
 
 
+def test_more_generators_than_images_a_batch_are_refused():
+    for settings, n in (({"batch_size": 2}, 50), ({}, 2)):
+        with pytest.raises(InputError, match="3 generators share batches of 2 images: some would never draw one"):
+            MGAN(**{**TINY, **settings}).fit(IMAGES[:n])
+
+
+def test_larger_images_have_more_layers_to_unshare():
+    """Parameters are checked before the images are known."""
+    MGAN(shares_removed=5).check_parameters()
+    gan = MGAN(**{**TINY, "width": 2, "max_iter": 1}, shares_removed=5)
+    assert gan.fit(np.zeros((6, 64, 64, 1), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None, None]).finished_
+    with pytest.raises(InputError, match="shares_removed=99 must be 0 to 4"):
+        MGAN(shares_removed=99).check_parameters()
+
+
+def test_single_samples_are_of_any_generator(run):
+    gan, _ = run
+    z = {seed: gan._latents(1, seed) for seed in range(30)}
+    drawn = {
+        next(k for k in range(3) if np.array_equal(gan.sample(1, seed), gan.generate(z[seed], generator=k)))
+        for seed in z
+    }
+    assert drawn == {0, 1, 2}
+
+
+@pytest.mark.parametrize("z", [5.0, None, [[1, 2]], "abc", [[np.nan] * 5]])
+def test_what_is_no_latent_is_refused(run, z):
+    for settings in ({}, {"generator": 1}):
+        with pytest.raises(InputError, match="z "):
+            run[0].generate(z, **settings)
+
+
+def test_the_gradient_of_each_player_is_its_own(run):
+    """D and C share layers, whose gradients are replaced within a step."""
+    import torch
+
+    from ganfeat.nets.blocks import initialise
+    from ganfeat.training import LoopSettings, Trainer
+
+    objective = MGAN(**TINY)._objective((8, 8, 1))
+    initialise(objective, torch.Generator().manual_seed(0))
+    settings = LoopSettings(max_iter=1, batch_size=30, weight_decay=0.0, log_every=1)
+    trainer = Trainer(objective, IMAGES[:30], settings, torch.device("cpu"))
+    draw = objective.train().draw(trainer.batches.at(0), torch.Generator().manual_seed(0))
+    loss, _ = objective.loss_of_discriminator(draw)
+    loss.backward()
+    expected = torch.stack([p.grad.norm() for p in objective.discriminator.parameters()]).norm()
+    (record,) = trainer.run()
+    assert record["gradient/discriminator"] == pytest.approx(expected.item(), rel=1e-4)
+    assert record["gradient/classifier"] != pytest.approx(expected.item(), rel=0.01)
+
+
 def test_the_folder_says_what_it_is(run):
     _, folder = run
     config = json.loads((folder / "config.json").read_text())

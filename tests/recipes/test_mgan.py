@@ -118,6 +118,18 @@ def test_the_command_shows_the_table_trains_side_by_side_and_refuses_what_is_not
     assert "--jobs is for mgan-mnist" in capsys.readouterr().err
 
 
+def test_growth_does_not_count_the_gap_that_is_0_by_construction():
+    """A gap that stays the same from 1 on grows over all settings, and not over those with a share removed."""
+    noise = np.random.default_rng(0).normal(size=(5, 3)) / 100
+    found = mgan.growth({0: [0.0] * 3, **{k: (2 + noise[k]).tolist() for k in range(1, 5)}})
+    assert found["from 0"]["p"] < 0.05
+    assert found["from 1"]["p"] > 0.05
+    assert found["from 1"]["points"] == 12
+    assert found["gap"]["mean"] == pytest.approx(2 + noise[1:].mean())
+    growing = mgan.growth({k: (k + noise[k]).tolist() for k in range(5)})
+    assert growing["from 1"]["p"] < 0.01
+
+
 def test_a_stopped_table_goes_on(folder, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(mgan, "TABLES", {"mgan-mnist": mgan.replace(MNIST, removed=(0,))})
     table = mgan.TABLES["mgan-mnist"]

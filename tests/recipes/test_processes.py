@@ -1,7 +1,11 @@
 """Jobs side by side: results in order, one process or many, an early end, a process that dies."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +29,15 @@ def patient(n, reporter):
     while not reporter.stopped():
         time.sleep(0.01)
     return None
+
+
+def stubborn(n, reporter):
+    """Does not listen."""
+    time.sleep(60)
+
+
+def mixed(n, reporter):
+    return 0 if n == 0 else stubborn(n, reporter)
 
 
 def fail(n, reporter):
@@ -56,10 +69,44 @@ def test_jobs_end_early_when_asked():
 
     def update(done, total, note=""):
         if done >= 1:
-            stop.request_stop()
+            assert stop.request_stop()
 
     assert side_by_side(patient, [0, 1, 2], 2, stop, update) == [0, None, None]
     assert side_by_side(patient, [1, 2], 1, stop, nothing) == [None, None]
+    assert not Stopper().request_stop()  # nobody is asked while no job runs: a signal interrupts
+
+
+def test_sigterm_to_all_lets_every_job_save(tmp_path):
+    """As batch systems send it: the others hear it as well, and are not killed by it."""
+    script = tmp_path / "jobs.py"
+    script.write_text(
+        "import signal, sys\nsys.path.insert(0, sys.argv[1])\nfrom test_processes import patient\n"
+        "from ganfeat.recipes.processes import Stopper, side_by_side\n"
+        "if __name__ == '__main__':\n"
+        "    stop = Stopper()\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: stop.request_stop())\n"
+        "    seen = lambda done, total, note='': print('began', flush=True) if done else None\n"
+        "    print(side_by_side(patient, [1, 0, 2], 2, stop, seen), flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script, Path(__file__).parent], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "began\n"  # job 0 has ended, the others wait
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=120)
+    assert printed.splitlines()[-1] == "[None, 0, None]"
+    assert process.returncode == 0
+
+
+def test_an_interruption_does_not_wait_for_the_jobs():
+    began = time.monotonic()
+
+    def update(done, total, note=""):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(mixed, [0, 1], 2, Stopper(), update)
+    assert time.monotonic() - began < 45
 
 
 def test_an_error_ends_the_others_and_is_told():

@@ -58,8 +58,8 @@ def reproduce(
         int | None,
         Parameter(
             name=["--jobs", "-j"],
-            help="mgan-mnist, mgan-cifar10: networks that are trained side by side, each in a process. [default: one a "
-            "CPU core; on a GPU at most 4]",
+            help="mgan-mnist, mgan-cifar10: networks that are trained side by side, each in a process. [default: one "
+            "an idle CPU, or OMP_NUM_THREADS; on a GPU at most 4]",
         ),
     ] = None,
     out: Annotated[
@@ -255,12 +255,16 @@ def _show_shares(screen: Screen, results: dict[str, Any], name: str, title: str)
         rows,
         f"Accuracy in % by {title}",
     )
-    trend = results["trend"][name]
-    if trend["spearman"] is not None:
-        screen.say(
-            f"C - D with shares removed: {100 * trend['slope']:+.2f} points a share, rank correlation "
-            f"{trend['spearman']:+.2f} (p = {trend['p']:.4f}), over {trend['points']} networks."
-        )
+    found = results["trend"][name]
+    if (gap := found["gap"]) is not None:
+        screen.say(f"C - D with 1 share removed or more: {interval(gap)} points.")
+    for key, which in (("from 1", "with 1 share removed or more"), ("from 0", "with 0, too, where it is 0 by nature")):
+        trend = found[key]
+        if trend is not None and trend["spearman"] is not None:
+            screen.say(
+                f"C - D {which}: {100 * trend['slope']:+.2f} points a share, rank correlation "
+                f"{trend['spearman']:+.2f} (p = {trend['p']:.4f}), over {trend['points']} networks."
+            )
 
 
 def _show(screen: Screen, results: dict[str, Any], protocols: list[str]) -> None:

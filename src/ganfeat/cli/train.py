@@ -235,8 +235,8 @@ def train(
     stop_on_collapse: Annotated[
         bool | None,
         Parameter(
-            help="End the run, with a checkpoint and exit status 3, at an evaluation with an alarm of mode collapse; "
-            "otherwise it only warns. [default: no]"
+            help="End the run, with a checkpoint and exit status 3, at an evaluation with an alarm of mode collapse "
+            "(the last one, too); otherwise it only warns. [default: no]"
         ),
     ] = None,
     validation: Annotated[
@@ -349,13 +349,11 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         pace = Pace(threads)
         first: dict[str, Any] = {}
         record: dict[str, Any] = {}
-        told = 0
         for record in records:
             first = first or record
             pace.note(record["images_per_second"])
-            for alarm in gan.health_.raised[told:]:
+            for alarm in gan.health_.news():
                 warnings.warn(alarm.message, HealthWarning, stacklevel=1)
-            told = len(gan.health_.raised)
             update(record["step"], record["total_steps"], note=progress_note(record, list(gan.health_.up)))
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
     result = {
@@ -409,6 +407,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         look = shlex.join(["ganfeat", "reconstruct", str(out), data, "--out", "sheet.png"])
         screen.say(f"\nTo see what E keeps of an image: {look}")
     screen.next(["ganfeat", "extract", str(out), data, "--out", "features.npy"])
+    if loop["stop_on_collapse"] and gan.health_.up:
+        screen.say(f"It ended in mode collapse: {gan.health_.verdict()}.")
+        return COLLAPSED
     return 0
 
 

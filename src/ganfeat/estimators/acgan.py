@@ -232,6 +232,8 @@ class ACGAN(ClassEstimator):
 
     def _indices(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         """Where labels are among the classes."""
+        if labels.dtype.kind not in "biufU":
+            raise InputError(f"labels are {labels.dtype}: give {', '.join(map(repr, self.classes_.tolist()))}")
         wrong = [label for label in np.unique(labels).tolist() if label not in self.classes_.tolist()]
         if wrong:
             raise InputError(

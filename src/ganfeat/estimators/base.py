@@ -17,14 +17,14 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from ganfeat import arrays, history
+from ganfeat import arrays, health, history
 from ganfeat.arrays import ImageShape, Scaling
 from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
 from ganfeat.config import require
 from ganfeat.data import ImageDataset
 from ganfeat.device import autocast, keep_threads, resolve_device, resolve_precision
 from ganfeat.errors import InputError
-from ganfeat.estimators.checkup import Checkup
+from ganfeat.estimators.checkup import LEAST_MEASURED, Checkup
 from ganfeat.estimators.monitor import Monitor, Rows, hold_out
 from ganfeat.estimators.saved import Saved, card, imported
 from ganfeat.features import FeatureExtractor, Taps
@@ -141,9 +141,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         HealthWarning
             If the generator falls into mode collapse, as :mod:`ganfeat.health` tells it.
         """
-        told = 0
         for record in self.iter_fit(X, y, run=run):
-            told = self._warn_of_health(told)
+            self._warn_of_health()
             if self.verbose:
                 losses = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if "/" in k)
                 print(f"epoch {record['epoch']:.2f}  {losses}  {record['images_per_second']:.0f} images/s")
@@ -208,8 +207,6 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 f"validation={validation!r} holds images out to measure how an encoder does, and {self.method} has "
                 "none: leave it out"
             )
-        if stop_on_collapse and not evaluations:
-            raise InputError("stop_on_collapse needs evaluations to tell a collapse by: give at least 3 of them")
         # what a warm start goes on with has not seen the images that it held out before, if it held out as many
         training, held_out = hold_out(len(images), validation, seed if before is None else self._drawn_seed)
         settings = self._loop_settings(
@@ -220,6 +217,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             sheets=sheets,
             evaluations=evaluations,
         )
+        if stop_on_collapse:
+            self._check_collapse_can_be_told(evaluations, len(training))
         labels = X.labels if isinstance(X, ImageDataset) else None
         split = (training, held_out)
         self._check_network()
@@ -269,6 +268,22 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 stop_on_collapse=stop_on_collapse,
             )
             self._validation = float(validation)
+
+    def _check_collapse_can_be_told(self, evaluations: int, n_images: int) -> None:
+        """Refuse to stop at an alarm where none could go up."""
+        if evaluations < health.IN_A_ROW:
+            raise InputError(f"stop_on_collapse with evaluations={evaluations}: at least {health.IN_A_ROW} are needed")
+        if n_images < 2 * LEAST_MEASURED:
+            raise InputError(
+                f"stop_on_collapse needs at least {2 * LEAST_MEASURED} images to tell a collapse by, and there are "
+                f"{n_images}: leave it out"
+            )
+        with torch.device("meta"):
+            has_discriminator = "discriminator" in self._objective(self.image_shape_).taps()
+        if not has_discriminator:
+            raise InputError(
+                f"stop_on_collapse is for methods with a discriminator, which {self.method} has not: leave it out"
+            )
 
     def check_parameters(self) -> None:
         """Refuse wrong parameters before anything else is done, as :meth:`fit` would after reading the images.
@@ -336,7 +351,8 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         ----------
         X : array or ImageDataset
             As in :meth:`fit`; must have the shape of the first call's.
-        y : ignored
+        y : array, optional
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -350,17 +366,16 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         settings = dataclasses.replace(settings, max_iter=1)
         if not started:
             self._check_network()
-        told = len(self.health_.raised) if before is not None else 0
-        for _ in self._train(images, settings, None, before=before, targets=targets):
-            told = self._warn_of_health(told)
+        enough = len(images) // min(self.batch_size, len(images)) >= health.LEAST_APART  # a check costs some steps
+        for _ in self._train(images, settings, None, before=before, targets=targets, checked=enough):
+            self._warn_of_health()
         self._validation = 0.0
         return self
 
-    def _warn_of_health(self, told: int) -> int:
-        """Warn of the alarms that went up after the first so many; how many there are now."""
-        for alarm in self.health_.raised[told:]:
+    def _warn_of_health(self) -> None:
+        """Warn of the alarms that went up."""
+        for alarm in self.health_.news():
             warnings.warn(alarm.message, HealthWarning, stacklevel=3)
-        return len(self.health_.raised)
 
     def _before(self) -> tuple[Tensors, dict[str, Any]] | None:
         """The state at the end of the training before, if there was one."""
@@ -475,6 +490,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         labels: NDArray[np.int64] | None = None,
         targets: NDArray[np.int64] | None = None,
         stop_on_collapse: bool = False,
+        checked: bool = True,
     ) -> Iterator[history.Record]:
         calls = int(before[1].get("calls", 0)) + 1 if before is not None else 0
         seed = settings.seed if before is None else self._drawn_seed
@@ -495,7 +511,9 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
                 pool=self.pool,
                 pooling=self.pooling,
             )
-        checks = Checkup(images, training, seed=settings.seed, device=self.device_, precision=settings.precision)
+        checks = None
+        if checked:
+            checks = Checkup(images, training, seed=settings.seed, device=self.device_, precision=settings.precision)
         trainer = Trainer(
             objective, images, settings, self.device_, rows=training, monitor=monitor, checks=checks, labels=targets
         )
@@ -673,14 +691,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
     @torch.no_grad()
     def _generate(self, z: NDArray[Any], *along: torch.Tensor) -> NDArray[Any]:
         """Images of latents, and of what else G is given of each, ``(n, ...)``."""
-        check_is_fitted(self, "objective_")
-        z = np.array(z, np.float32)  # a copy: it may be read-only, or a view backwards
-        n_components = int(self.n_components)
-        if z.ndim != 2 or z.shape[1] != n_components:
-            raise InputError(f"z must be (n, {n_components}), not {z.shape}")
-        if not np.isfinite(z).all():
-            raise InputError("z has NaN or infinite values")
-        pictures = []
+        z, pictures = self._checked(z), []
         for start in range(0, len(z), SAMPLE_BATCH):
             rows = [part[start : start + SAMPLE_BATCH].to(self.device_) for part in (torch.from_numpy(z), *along)]
             with autocast(self.device_, self.precision_):
@@ -688,6 +699,20 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
             pictures.append(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy())
         x_NHWC = np.concatenate(pictures) if pictures else np.empty((0, *self._drawn_shape()), np.float32)
         return arrays.to_uint8(x_NHWC) if self._integer else self.scaling_.from_networks(x_NHWC)
+
+    def _checked(self, z: Any) -> NDArray[np.float32]:
+        """Latents ``float32 (n, n_components)``, a copy: they may be read-only, or a view backwards."""
+        check_is_fitted(self, "objective_")
+        n_components = int(self.n_components)
+        try:
+            z = np.array(z, np.float32)
+        except (TypeError, ValueError):
+            raise InputError(f"z must be numbers (n, {n_components})") from None
+        if z.ndim != 2 or z.shape[1] != n_components:
+            raise InputError(f"z must be (n, {n_components}), not {z.shape}")
+        if not np.isfinite(z).all():
+            raise InputError("z has NaN or infinite values")
+        return z
 
     def _drawn_shape(self) -> ImageShape:
         """Of what G draws."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ganfeat.arrays import ImageShape
 from ganfeat.config import require
+from ganfeat.errors import InputError
 from ganfeat.estimators.base import GANEstimator
 from ganfeat.features import Taps
 from ganfeat.nets.mgan import generator_of_rows
@@ -171,6 +173,21 @@ class MGAN(GANEstimator):
             prior=self.prior,
         )
 
+    def _some_shape(self) -> ImageShape:
+        removed = self.shares_removed if isinstance(self.shares_removed, int) else 0
+        side = 2 ** (removed + 1)  # so many convolutional layers
+        return (side, side, 3) if 32 < side <= 1024 else super()._some_shape()
+
+    def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        images = super()._validated(X, reset=reset)
+        if reset and min(self.batch_size, len(images)) < self.n_generators:
+            raise InputError(
+                f"{self.n_generators} generators share batches of {min(self.batch_size, len(images))} images: some "
+                "would never draw one and never learn. Give at least as large a batch_size, and as many images, or a "
+                "smaller n_generators"
+            )
+        return images
+
     def _halved(self) -> list[ImageShape]:
         return []  # no convolution but the first and the last reads maps of less than 8 pixels a side
 
@@ -204,10 +221,11 @@ class MGAN(GANEstimator):
         ndarray ``(n, height, width, channels)``
             ``uint8`` if the model was fitted on ``uint8``, else ``float32`` in the range of its data.
         """
-        if generator is not None:
-            require("generator", generator, int, least=0, below=self.n_generators)
-            return self._generate(z, torch.full((len(z),), generator))
-        return self._generate(z, generator_of_rows(len(z), self.n_generators))
+        z = self._checked(z)
+        if generator is None:
+            return self._generate(z, generator_of_rows(len(z), self.n_generators))
+        require("generator", generator, int, least=0, below=self.n_generators)
+        return self._generate(z, torch.full((len(z),), generator))
 
     def sample(self, n_samples: int = 1, random_state: int | None = None, generator: int | None = None) -> NDArray[Any]:
         """Draw new images.
@@ -218,10 +236,18 @@ class MGAN(GANEstimator):
         random_state : int, optional
             Seed of z; None draws anew every time.
         generator : int, optional
-            Which generator draws them, from 0; by default all, in turn.
+            Which generator draws them, from 0; by default all, the first rows by the first one and so on: as equally as
+            so few samples allow, and a single one by any of them.
 
         Returns
         -------
         ndarray ``(n_samples, height, width, channels)``, see :meth:`generate`
         """
-        return self.generate(self._latents(n_samples, random_state), generator)
+        check_is_fitted(self, "objective_")
+        seed = self._draw_seed() if random_state is None else int(random_state)
+        z = self._latents(n_samples, seed)
+        if generator is not None:
+            return self.generate(z, generator)
+        start = np.random.default_rng([seed, 1]).random()
+        k = ((np.arange(n_samples) + start) * self.n_generators / n_samples).astype(np.int64)
+        return self._generate(z, torch.from_numpy(k))

@@ -191,6 +191,8 @@ def work(job: Job, reporter: Reporter) -> dict[str, Any] | None:
         for who, network in (("trained", model), ("untrained", model.random_init())):
             scores[who] = {}
             for which in NETWORKS:
+                if reporter.stopped():
+                    return None
                 rows = (network.transform(images.images, which) for images in (learn, test))
                 train_rows, test_rows = rows
                 scores[who][which] = probe(train_rows, learn.labels, test_rows, test.labels, job.seed, job.device)
@@ -284,7 +286,7 @@ def run(
         "baselines": baselines,
         "results": {str(r): _row(table, r, entries, len(test)) for r, entries in by_removed.items()},
         "trend": {
-            name: trend({r: [_gap(entry, name) for entry in entries] for r, entries in by_removed.items()})
+            name: growth({r: [_gap(entry, name) for entry in entries] for r, entries in by_removed.items()})
             for name in PROBES
         },
         "protocol": {
@@ -294,6 +296,9 @@ def run(
             "untrained": "the same networks before their training, with statistics of the same images",
             "interval": "95 % of the mean over seeds (Student's t); differences are paired over seeds. With one seed, "
             "over test images (of a difference: none)",
+            "trend": "of C minus D with the shares removed: over all settings, of which the first is 0 by construction "
+            "(with all layers shared D's features are C's), so that any gap at the others makes it grow; and over those "
+            "with a share removed, which alone tell whether the gap grows with every further one",
             "published": PAPER,
         },
     }
@@ -323,6 +328,24 @@ def _baselines(
             scores[name] = {"features": int(rows[0].shape[1]), **entry}
     write_atomically(out / "baselines.json", json.dumps({"settings": settings, "scores": scores}).encode())
     return scores
+
+
+def growth(gaps: Mapping[int, list[float]]) -> dict[str, Any]:
+    """Whether C minus D grows with the shares removed, given the gaps of every seed by shares removed.
+
+    Returns
+    -------
+    dict
+        ``from 0`` and ``from 1``: :func:`~ganfeat.recipes.trend.trend` of all settings, and of those with a share
+        removed; at 0 the gap is 0 by construction. ``gap``: the mean over the latter and over seeds, with its 95 %
+        interval over seeds (None for a single one).
+    """
+    apart = {removed: values for removed, values in gaps.items() if removed}
+    return {
+        "from 0": trend(gaps),
+        "from 1": trend(apart) if apart else None,
+        "gap": _seeds([float(mean) for mean in np.mean(list(apart.values()), axis=0)], 0) if apart else None,
+    }
 
 
 def _gap(entry: Mapping[str, Any], name: str) -> float:

@@ -22,8 +22,9 @@ def trend(values: Mapping[int, Sequence[float]]) -> dict[str, Any]:
     -------
     dict
         ``spearman``: rho over all settings and seeds. ``p``: two-sided, of a permutation test that permutes the
-        settings within each seed (what a seed does to all settings alike is no evidence of a trend). ``page``: Page's L
-        test of the ordering over seeds, with its one-sided ``page_p``; None with fewer than 2 seeds or 3 settings.
+        settings within each seed (what a seed does to all settings alike is no evidence of a trend). ``page``:
+        Page's L test of the ordering over seeds, with its one-sided ``page_p``; None with fewer than 2 seeds or 3
+        settings.
         ``slope``: of a least-squares line, per step of the setting. ``points``: how many. Without two settings, or any
         variation, there is no correlation: None.
     """

@@ -36,9 +36,8 @@ STILL, MOVING = math.log(1.25), math.log(2)
 STAGES = 0.95
 KEPT_RECORDS = 400
 RULE = (
-    f"holds if the ratio is below {NARROW:g}, or the standard deviation of log alpha below log 1.25 = {STILL:.3f}; "
-    f"does not hold if the ratio is above {WIDE:g} and that standard deviation above log 2 = {MOVING:.3f} (whole "
-    "intervals)"
+    f"holds if the standard deviation of log alpha is below log 1.25 = {STILL:.3f}, or below log 2 = {MOVING:.3f} with "
+    f"a ratio below {NARROW:g}; does not hold if it is above log 2 and the ratio above {WIDE:g} (whole intervals)"
 )
 SAYS = (
     "In a GAN that trains well, D(x) is the same for all real x, at every stage of the training. Measured: the spread "
@@ -133,7 +132,7 @@ def judged(found: Spread) -> str:
         return value if value is not None else (math.inf if side == "high" and name == "ratio" else math.nan)
 
     return judge(
-        end("ratio", "high") < NARROW or end("std_real", "high") < STILL,
+        (end("ratio", "high") < NARROW and end("std_real", "high") < MOVING) or end("std_real", "high") < STILL,
         end("ratio", "low") > WIDE and end("std_real", "low") > MOVING,
     )
 
@@ -168,7 +167,7 @@ def stages(history: Sequence[Mapping[str, Any]]) -> tuple[Part | None, dict[str,
     distance = np.array([abs(record["logit/real"] - record["logit/generated"]) for record in with_spread], float)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = std / distance
-    good = (ratio < NARROW) | (std < STILL)
+    good = ((ratio < NARROW) & (std < MOVING)) | (std < STILL)
     bad = (ratio > WIDE) & (std > MOVING)
     verdict = HOLDS if good.mean() >= STAGES else FAILS if bad.mean() > 1 - STAGES else OPEN
     found = part(

@@ -75,6 +75,13 @@ def theorem_1_useful(
         found = difference(curves[NULL][k], curves[FULL][k])
         what = f"accuracy of the null part minus that of the full features, {k} labels per class"
         parts.append(part(what, found, above(found, -POINTS, -POINTS), RULE, "%"))
+    notes = []
+    kept = [difference(curves[CONTROL][k], curves[FULL][k])["value"] for k in counts] if CONTROL in curves else []
+    if kept and all(value is not None and value > -POINTS for value in kept):
+        notes.append(
+            "The control, the null space of a random head, is as good as well: that so few directions can be spared "
+            "says little of this head."
+        )
     headings = ["labels per class", *counts, *(f"minus full ({k})" for k in counts)]
     rows = []
     for name, curve in curves.items():
@@ -90,6 +97,7 @@ def theorem_1_useful(
         SAYS,
         parts,
         [table(caption, headings, rows, ["%"] * (2 * len(counts)))],
+        notes,
         protocol=protocol.card(),
     )
 
