@@ -159,6 +159,16 @@ def test_reading_one_by_one_gives_what_the_history_gives():
     assert reader.up == whole.up and reader.summary() == whole.summary()
 
 
+def test_news_are_given_once_and_not_of_an_alarm_that_went_down():
+    reader, given = Health([LOW]), []
+    for record in records([0.1] * 5 + [0.9] * 3 + [0.1] * 3):
+        reader.read(record)
+        given += [alarm.step for alarm in reader.news()]
+    assert given == [1200, 2000]
+    assert Health.of(records([0.1] * 3 + [0.9] * 3), [LOW]).news() == []  # a history in which it is over
+    assert [a.step for a in Health.of(records([0.1] * 5), [LOW]).news()] == [1200]
+
+
 def test_a_message_names_the_number_the_bound_and_a_remedy():
     (alarm,) = Health.of(records([0.2, 0.2, 0.123]), [LOW]).raised
     assert "epoch 3.0: 12% is below 30%, 3 evaluations in a row" in alarm.message

@@ -83,7 +83,7 @@ def test_only_validation_needs_an_encoder(tmp_path, capsys):
     assert call("train", "digits", "--out", tmp_path / "run", *SMALL, "--validation", "0.2") == 2
     assert "--validation is for methods with an encoder, which 'dcgan' has not" in capsys.readouterr().err
     assert call("train", "digits", "--out", tmp_path / "run", *SMALL, "--evaluations", "0", "--stop-on-collapse") == 2
-    assert "stop_on_collapse needs evaluations" in capsys.readouterr().err
+    assert "stop_on_collapse with evaluations=0: at least 3 are needed" in capsys.readouterr().err
 
 
 def test_the_progress_names_the_alarms_that_are_up():

@@ -259,8 +259,13 @@ def test_stopping_on_collapse_leaves_a_run_that_goes_on_without_it(tmp_path, ear
 
 
 def test_stopping_needs_evaluations():
-    with pytest.raises(InputError, match="stop_on_collapse needs evaluations"):
-        next(DCGAN(**SMALL).iter_fit(DIGITS, evaluations=0, stop_on_collapse=True))
+    for evaluations in (0, 2):
+        with pytest.raises(InputError, match=f"evaluations={evaluations}: at least 3 are needed"):
+            next(DCGAN(**SMALL).iter_fit(DIGITS, evaluations=evaluations, stop_on_collapse=True))
+    with pytest.raises(InputError, match="at least 128 images to tell a collapse by, and there are 100"):
+        next(DCGAN(**SMALL).iter_fit(DIGITS[:100], stop_on_collapse=True))
+    with pytest.raises(InputError, match="is for methods with a discriminator, which autoencoder has not"):
+        next(AutoEncoder(width=4, n_components=3).iter_fit(DIGITS, stop_on_collapse=True))
 
 
 def test_models_that_were_not_trained_here_have_no_alarm():

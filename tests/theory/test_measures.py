@@ -83,10 +83,10 @@ def test_auc_counts_ties_half_and_shifts_change_nothing():
 
 @pytest.mark.parametrize(
     ("std", "distance", "verdict"),
-    [(0.5, 5, HOLDS), (0.1, 0.0, HOLDS), (3, 1, FAILS), (1, 2.7, OPEN), (0.5, 0.5, OPEN)],
+    [(0.5, 5, HOLDS), (0.1, 0.0, HOLDS), (3, 1, FAILS), (1, 2.7, OPEN), (0.5, 0.5, OPEN), (4, 40, OPEN)],
 )
 def test_invariance_by_the_ratio_or_by_the_size(std, distance, verdict):
-    """At the equilibrium, distance 0, only the size of log alpha's spread can tell."""
+    """At the equilibrium, distance 0, only the size of log alpha's spread can tell; of a D that has won, no ratio."""
     found = invariance.spread(std * normal(3000), distance + std * normal(3000, seed=1), 0)
     assert invariance.judged(found) == verdict
 
@@ -114,7 +114,7 @@ def test_records_of_older_runs_lack_the_spread():
     assert found is None and not series and "earlier versions" in notes[0]
     assert "no history" in invariance.stages([])[2][0]
     assert "1 of 2 records" in invariance.stages([record(1, 0, 1, spread=False), record(2, 0.1, 1)])[2][0]
-    found = invariance.spread(normal(60), normal(60) + 9, 0)
+    found = invariance.spread(normal(60) / 3, normal(60) / 3 + 9, 0)
     claim = invariance.corollary_3({"x": found}, {"y": found}, {}, [])
     assert claim["verdict"] == HOLDS and len(claim["parts"]) == 1 and "would be 'holds' for y" in claim["notes"][1]
 

@@ -15,7 +15,7 @@ from ganfeat.errors import InputError, RunError
 
 VERBS = {
     "demo": "The whole way on real digits: train, extract, probe, report. Takes about two minutes after installing.",
-    "train": "Learn from images without labels, into a run folder.",
+    "train": "Learn from images, without labels, into a run folder (--method acgan learns from labels, too).",
     "extract": "Turn images into features with a trained network.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",
     "compare": "Tell which network, and which of its layers, gives the best features.",

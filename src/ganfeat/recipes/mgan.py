@@ -297,8 +297,8 @@ def run(
             "interval": "95 % of the mean over seeds (Student's t); differences are paired over seeds. With one seed, "
             "over test images (of a difference: none)",
             "trend": "of C minus D with the shares removed: over all settings, of which the first is 0 by construction "
-            "(with all layers shared D's features are C's), so that any gap at the others makes it grow; and over those "
-            "with a share removed, which alone tell whether the gap grows with every further one",
+            "(with all layers shared D's features are C's), so that any gap at the others makes it grow; and over "
+            "those with a share removed, which alone tell whether the gap grows with every further one",
             "published": PAPER,
         },
     }
