@@ -19,6 +19,7 @@ def nothing(done, total, note=""):
 
 def square(n, reporter):
     reporter.report(0.5, f"job {n}")
+    time.sleep(0.3)
     return n * n, os.getpid()
 
 

@@ -144,7 +144,12 @@ def _elsewhere(
                 if errors or stop.wanted:
                     asked.set()  # the others save and end
                 waiting = list(rest)
-            return [_result(future, stop) for future in futures]
+            results = [_result(future, stop) for future in futures]
+            _drain(reports, tell)
+            for number, result in enumerate(results):
+                if result is not None:  # its last report may be on the way still
+                    tell(number, 1.0, "")
+            return results
         except BaseException:  # a second Ctrl-C, too: at once
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list((getattr(pool, "_processes", None) or {}).values()):
