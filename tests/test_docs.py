@@ -216,3 +216,41 @@ def test_results_say_how_they_were_made_and_name_no_private_folder():
         content = json.loads(path.read_text(encoding="utf-8"))
         assert content["command"] and content["machine"]["cpu"], path
         assert not re.search(r'"/(home|root|tmp|work)', path.read_text(encoding="utf-8")), path
+
+
+def _over_seeds(point):
+    return f"{100 * point['mean']:.2f} ± {100 * point['ci95']:.2f}"
+
+
+@pytest.mark.parametrize("probe", ["softmax", "svm"])
+def test_the_page_on_mgan_shows_the_table(probe):
+    measured, shown = results("mgan-mnist"), rows("docs/mgan.md")
+    for removed, row in measured["results"].items():
+        cells = [removed]
+        for which in ("discriminator", "classifier"):
+            point = row[which][probe]
+            cells += [f"{100 * row['published'][which]:.2f}", _over_seeds(point)]
+            cells += [f"{100 * point['untrained']['mean']:.2f}"]
+        assert [*cells, f"{row['published']['gap']:.2f}", _over_seeds(row["gap"][probe])] in shown, removed
+    for name, entry in measured["baselines"].items():
+        assert any(row[0] == name and row[2] == f"{100 * entry[probe]:.2f}" for row in shown), name
+    text = " ".join((ROOT / "docs/mgan.md").read_text(encoding="utf-8").split())
+    for key in ("from 0", "from 1"):
+        found = measured["trend"][probe][key]
+        assert f"rho = {found['spearman']:.2f}, p = {found['p']:.4f}" in text, key
+
+
+def test_the_page_on_theory_shows_the_reports():
+    networks = results("theory")["networks"].values()
+    shown = {row[0]: row[1:] for row in rows("docs/theory.md")}
+    for key, title in {key: claim["title"] for n in networks for key, claim in n["claims"].items()}.items():
+        cells = []
+        for network in networks:
+            claim = network["claims"].get(key)
+            if claim is None:
+                cells.append("")
+                continue
+            part = claim["parts"][0]
+            times, unit = (100, " %") if part["unit"] == "%" else (1, "")
+            cells.append(f"{claim['verdict']}: {times * part['value']:.3g}{unit}")
+        assert shown[title] == cells, title
