@@ -96,7 +96,7 @@ def open_networks(runs: Sequence[Path | str], device: str, settings: dict[str, A
             taps = [OUTPUT, ALL] if tapped == "encoder" else ALL
             extractor = gan.extractor(tapped, taps=taps, **settings)
             twin = None if untrained is None else untrained.extractor(tapped, taps=taps, **settings)
-            full = f"{name} {SIDES[tapped]}" if len(gan.objective_.taps()) > 1 else name
+            full = f"{name} {SIDES[tapped]}" if set(gan.objective_.taps()) != {"discriminator"} else name
             networks.append(Network(full, str(path), tapped, gan, config, extractor, twin, layer_columns(extractor)))
     return networks
 
