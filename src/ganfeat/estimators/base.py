@@ -220,21 +220,17 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         if stop_on_collapse:
             self._check_collapse_can_be_told(evaluations, len(training))
         labels = X.labels if isinstance(X, ImageDataset) else None
-        split = (training, held_out)
+        playing: dict[str, Any] = {
+            "split": (training, held_out),
+            "labels": labels,
+            "targets": targets,
+            "stop_on_collapse": stop_on_collapse,
+        }
         self._check_network()
         if folder is None:
             if before is None:
                 self._data: dict[str, Any] = {}
-            yield from self._train(
-                images,
-                settings,
-                None,
-                before=before,
-                split=split,
-                labels=labels,
-                targets=targets,
-                stop_on_collapse=stop_on_collapse,
-            )
+            yield from self._train(images, settings, None, before=before, **playing)
             self._validation = float(validation)
             return
         if folder.exists and imported(folder.config()):
@@ -257,16 +253,7 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         with folder.locked():
             folder.open(config)
             write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
-            yield from self._train(
-                images,
-                settings,
-                folder,
-                tensorboard=tensorboard,
-                split=split,
-                labels=labels,
-                targets=targets,
-                stop_on_collapse=stop_on_collapse,
-            )
+            yield from self._train(images, settings, folder, tensorboard=tensorboard, **playing)
             self._validation = float(validation)
 
     def _check_collapse_can_be_told(self, evaluations: int, n_images: int) -> None:

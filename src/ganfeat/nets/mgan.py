@@ -59,6 +59,14 @@ def generator_of_rows(n: int, n_generators: int, device: torch.device | None = N
     return torch.arange(n, device=device) * n_generators // n
 
 
+def first_layers(firsts: nn.ModuleList, z_ND: torch.Tensor, k_N: torch.Tensor | None = None) -> torch.Tensor:
+    """What the generators' own first layers make of their rows of z; ``k_N`` as for :class:`MultiGenerator`."""
+    if k_N is None:
+        k_N = generator_of_rows(len(z_ND), len(firsts))
+    counts = torch.bincount(k_N.cpu(), minlength=len(firsts)).tolist()
+    return torch.cat([first(z) for first, z in zip(firsts, torch.split(z_ND, counts), strict=True) if len(z)])
+
+
 class MultiGenerator(nn.Module):
     """K generators, each with a first layer of its own; all other layers are shared.
 
@@ -80,11 +88,11 @@ class MultiGenerator(nn.Module):
         up = sides(image_shape)[::-1]
         maps = [width * 2**i for i in reversed(range(len(up) - 1))]
         self.n_generators = n_generators
-        self.first_map = (maps[0], *up[0])
+        first_map = (maps[0], *up[0])
         self.firsts = nn.ModuleList(
             nn.Sequential(  # a transposed convolution of one pixel is a linear map
                 nn.Linear(n_components, maps[0] * up[0][0] * up[0][1], bias=False),
-                nn.Unflatten(1, self.first_map),
+                nn.Unflatten(1, first_map),
                 nn.BatchNorm2d(maps[0]),
                 nn.ReLU(inplace=True),
             )
@@ -109,11 +117,7 @@ class MultiGenerator(nn.Module):
         ``k_N`` says, in ascending order, which generator draws each row; by default all draw equally many
         (:func:`generator_of_rows`).
         """
-        if k_N is None:
-            k_N = generator_of_rows(len(z_ND), self.n_generators)
-        counts = torch.bincount(k_N.cpu(), minlength=self.n_generators).tolist()
-        parts = [first(z) for first, z in zip(self.firsts, torch.split(z_ND, counts), strict=True) if len(z)]
-        return self.shared(torch.cat(parts).contiguous(memory_format=torch.channels_last))
+        return self.shared(first_layers(self.firsts, z_ND, k_N).contiguous(memory_format=torch.channels_last))
 
 
 class WholeMap(nn.Conv2d):

@@ -84,10 +84,6 @@ class ACGAN(Objective):
             Player("generator", (self.generator,), self.loss_of_generator),
         )
 
-    def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
-        """One z and one class for every real image."""
-        return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
-
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """``float32 (n, n_components + K)``: z from the prior, and behind it a class by its frequency, one-hot."""
         z_ND = self.prior(n, self.n_components, generator)

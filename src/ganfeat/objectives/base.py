@@ -75,9 +75,9 @@ class Objective(nn.Module, ABC):
     def players(self) -> tuple[Player, ...]:
         """Who is updated by which loss, in the order of their updates within a step."""
 
-    @abstractmethod
     def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
-        """Draw what a step needs beside the mini-batch."""
+        """Draw what a step needs beside the mini-batch: one z for every real image."""
+        return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
 
     @abstractmethod
     def taps(self) -> dict[str, nn.Module]:

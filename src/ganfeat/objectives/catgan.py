@@ -90,10 +90,6 @@ class CatGAN(Objective):
             Player("generator", (self.generator,), self.loss_of_generator),
         )
 
-    def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
-        """One z for every real image."""
-        return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
-
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """``float32 (n, n_components)`` from the prior."""
         return self.prior(n, self.n_components, generator)

@@ -62,10 +62,6 @@ class EncodingObjective(Objective):
             raise InputError("views=() are two equal views, which teach nothing: name at least one transform")
         self.agreement = Agreement(self.encoder.head.in_features, agreement, views) if agreement else None
 
-    def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
-        """One z for every real image."""
-        return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
-
     def encoder_networks(self) -> tuple[nn.Module, ...]:
         """What is updated with E."""
         return (self.encoder,) if self.agreement is None else (self.encoder, self.agreement)

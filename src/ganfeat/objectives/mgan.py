@@ -81,16 +81,12 @@ class MGAN(Objective):
         self.classifier = Judge([*blocks[: self.shared_blocks], *own], n_features, n_generators)
 
     def players(self) -> tuple[Player, ...]:
-        """D, then C, then the generators against both just updated, on the same z."""
+        """D, then C, then the generators against both just updated, on the same z, dealt out evenly."""
         return (
             Player("discriminator", (self.discriminator,), self.loss_of_discriminator),
             Player("classifier", (self.classifier,), self.loss_of_classifier),
             Player("generator", (self.generator,), self.loss_of_generator),
         )
-
-    def draw(self, real_NCHW: torch.Tensor, generator: torch.Generator) -> Draw:
-        """One z for every real image, the generators' in turn: of a batch of 120, 12 for each of 10."""
-        return Draw(real_NCHW, self.draw_latents(len(real_NCHW), generator), generator)
 
     def draw_latents(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """``float32 (n, n_components)`` from the prior."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ from ganfeat.version import __version__
 
 SIZE = 32
 NETWORKS = ("discriminator", "classifier")
-SVM = replace(PROTOCOLS["all-labels"], Cs=(0.1, 1.0, 10.0, 100.0))
 PAPER = "table 2 of the study of discriminators as feature extractors (arXiv preprint of January 2020)"
 PROBES = {
     "softmax": "one linear layer without bias, softmax, SGD (learning rate 2e-4, momentum 0.9, batches of 120, 20 "
@@ -140,17 +140,10 @@ class Job:
         )
 
 
-class _Silent:
-    """Shows nothing of what is read in another process."""
-
-    def __call__(self, _name: str, _total: float) -> _Silent:
-        return self
-
-    def __enter__(self) -> Callable[..., None]:
-        return lambda *_args, **_more: None
-
-    def __exit__(self, *_error: object) -> None:
-        return None
+@contextmanager
+def _silent(_name: str, _total: float) -> Iterator[Callable[..., None]]:
+    """Show nothing of what is read in another process."""
+    yield lambda *_args, **_more: None
 
 
 def probe(
@@ -158,7 +151,8 @@ def probe(
 ) -> dict[str, float]:
     """Accuracy, 0 to 1, of features on the test images, by both of :data:`PROBES`."""
     softmax = SoftmaxRegression(random_state=seed, device=device).fit(learn, labels)
-    (svm,) = few_label_curve(learn, labels, test, test_labels, replace(SVM, seed=seed), device=device).values()
+    protocol = replace(PROTOCOLS["all-labels"], seed=seed)
+    (svm,) = few_label_curve(learn, labels, test, test_labels, protocol, device=device).values()
     return {"softmax": float(softmax.score(test, test_labels)), "svm": float(svm["mean"])}
 
 
@@ -171,7 +165,7 @@ def work(job: Job, reporter: Reporter) -> dict[str, Any] | None:
         None if it was ended early.
     """
     model, folder = job.model(), job.out / job.name
-    learn, test = TABLES[job.table].read(job.data, _Silent(), job.scale.images, job.scale.test)
+    learn, test = TABLES[job.table].read(job.data, _silent, job.scale.images, job.scale.test)
     for record in model.iter_fit(replace(learn, labels=None), run=folder, log_every=50):
         note = f"{job.removed} removed, seed {job.seed}: {record['images_per_second']:,.0f} images/s"
         reporter.report(0.9 * record["step"] / record["total_steps"], note)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganfeat.nets.blocks import at_least_float32
-from ganfeat.nets.mgan import Judge, generator_of_rows
+from ganfeat.nets.mgan import Judge, first_layers
 from ganfeat.objectives.augment import Augment
 from ganfeat.objectives.base import Objective
 from ganfeat.objectives.gan import GAN
@@ -77,11 +77,7 @@ class PointGenerator(nn.Module):
 
     def forward(self, z_ND: torch.Tensor, k_N: torch.Tensor | None = None) -> torch.Tensor:
         """``(N, n_components)`` to ``(N, 2, 1, 1)``; rows go to the generators as in M-GAN's networks."""
-        if k_N is None:
-            k_N = generator_of_rows(len(z_ND), self.n_generators)
-        counts = torch.bincount(k_N, minlength=self.n_generators).tolist()
-        parts = [first(z) for first, z in zip(self.firsts, torch.split(z_ND, counts), strict=True) if len(z)]
-        return at_least_float32(self.shared(torch.cat(parts)))
+        return at_least_float32(self.shared(first_layers(self.firsts, z_ND, k_N)))
 
 
 def _judges(width: int, *n_outputs: int) -> list[Judge]:

@@ -182,8 +182,8 @@ def _over_time(found: Mapping[str, Sequence[float | None]]) -> str:
         return ""
     caption = (
         "Over the training: the ratio of the spread of D's logit over real images to its distance to generated ones, "
-        "and the standard deviation of log alpha. Dashed: 0.25 and 0.5, below which the ratio is invariant and above "
-        "which it is not."
+        "and the standard deviation of log alpha. Dashed: 0.25 and 0.5, the bounds of the ratio in the "
+        "rule above."
     )
 
     def draw(figure: Any) -> None:
