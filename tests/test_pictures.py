@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganfeat.pictures import in_pairs, out_of_pairs, read_png, tile, untile, write_png
+from ganfeat.pictures import captioned, enlarged, in_pairs, out_of_pairs, read_png, tile, untile, write_png
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -52,3 +52,23 @@ def test_png_is_lossless(tmp_path, channels):
     sheet = np.random.default_rng(channels).integers(0, 256, (9, 7, channels), dtype=np.uint8)
     write_png(tmp_path / "a.png", sheet)
     np.testing.assert_array_equal(read_png(tmp_path / "a.png"), sheet)
+
+
+def test_captioned_keeps_every_pixel_and_puts_words_above():
+    sheet = np.random.default_rng(0).integers(0, 256, (5, 40, 1)).astype(np.uint8)
+    plain = captioned([("", sheet)], scale=3)
+    assert plain.shape == (15 + 16, 120 + 16, 3)
+    assert (plain[8:-8, 8:-8] == enlarged(sheet, 3)).all()
+    assert (plain[:8] == 255).all() and (plain[:, -8:] == 255).all()
+    worded = captioned([("words", sheet)], scale=3)
+    assert (worded[-8 - 15 : -8, 8:-8] == enlarged(sheet, 3)).all()
+    assert worded[8 : -8 - 15].min() < 128  # ink
+
+
+def test_captioned_stacks_sheets_of_different_widths_and_colours_and_breaks_long_words():
+    grey, red = np.zeros((4, 60, 1), np.uint8), np.full((4, 30, 3), (255, 0, 0), np.uint8)
+    sheet = captioned([("", grey), ("", red)])
+    assert sheet.shape == (4 + 8 + 4 + 16, 60 + 16, 3)
+    assert (sheet[20:24, 8:38] == (255, 0, 0)).all() and (sheet[20:24, 38:] == 255).all()
+    short, long = captioned([("one", grey)]), captioned([("one two three four five six seven", grey)])
+    assert long.shape[1] == short.shape[1] and long.shape[0] > short.shape[0]

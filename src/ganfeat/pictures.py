@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,68 @@ def out_of_pairs(images: NDArray[np.uint8], columns: int = 8) -> tuple[NDArray[n
     kept = np.flatnonzero((pairs != GREY).any(axis=(0, 2, 3, 4)))
     above, below = pairs[:, : kept[-1] + 1 if len(kept) else 0]
     return above, below
+
+
+PAPER, INK = 255, 32
+"""Grey levels of the margin and of the words of :func:`captioned`."""
+TEXT_HEIGHT = 13
+_MARGIN = 8
+
+
+def enlarged(sheet: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Every pixel of ``(H, W, c)`` as ``scale x scale`` pixels."""
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def colour(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture ``(H, W, 1 or 3)`` in three channels."""
+    return np.ascontiguousarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
+
+
+def captioned(parts: Sequence[tuple[str, NDArray[np.uint8]]], scale: int = 1) -> NDArray[np.uint8]:
+    """Stack sheets, each with words above it, on white.
+
+    Parameters
+    ----------
+    parts : sequence of (str, ndarray of uint8 (H, W, 1 or 3))
+        Words (none: an empty string) and the sheet below them. Words that are wider than the widest sheet take several
+        lines.
+    scale : int
+        Every pixel of the sheets becomes ``scale x scale`` pixels; words stay as they are.
+
+    Returns
+    -------
+    ndarray of uint8 (H, W, 3)
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(TEXT_HEIGHT)
+    sheets = [(words, enlarged(colour(sheet), scale)) for words, sheet in parts]
+    width = max((sheet.shape[1] for _, sheet in sheets), default=1)
+    stack = []
+    for words, sheet in sheets:
+        lines = _lines(words, lambda line: font.getlength(line) <= width)
+        if lines:
+            picture = Image.new("RGB", (width, len(lines) * (TEXT_HEIGHT + 4)), (PAPER,) * 3)
+            draw = ImageDraw.Draw(picture)
+            for i, line in enumerate(lines):
+                draw.text((0, i * (TEXT_HEIGHT + 4)), line, fill=(INK,) * 3, font=font)
+            stack.append(np.asarray(picture))
+        stack.append(np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=PAPER))
+        stack.append(np.full((_MARGIN, width, 3), PAPER, np.uint8))
+    whole = np.concatenate(stack[:-1]) if stack else np.full((1, width, 3), PAPER, np.uint8)
+    return np.pad(whole, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=PAPER)
+
+
+def _lines(words: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break words so that every line fits; a word that does not fit alone is left as it is."""
+    lines: list[str] = []
+    for word in words.split():
+        if lines and fits(f"{lines[-1]} {word}"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:

@@ -269,6 +269,14 @@ class ACGAN(ClassEstimator):
         indices = super().predict(X)
         return self.classes_[indices]
 
+    @property
+    def condition(self) -> tuple[str, list[Any]]:
+        """The class that is drawn."""
+        return "label", self.classes_.tolist()
+
+    def _told(self, index: int) -> torch.Tensor:
+        return torch.eye(len(self.classes_))[index : index + 1]
+
     def generate(self, z: NDArray[Any], labels: Any = None) -> NDArray[Any]:
         """Images of latents and classes: G(c, z).
 

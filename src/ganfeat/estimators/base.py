@@ -29,7 +29,7 @@ from ganfeat.estimators.monitor import Monitor, Rows, hold_out
 from ganfeat.estimators.saved import Saved, card, imported
 from ganfeat.features import FeatureExtractor, Taps
 from ganfeat.health import Health, HealthWarning
-from ganfeat.nets.blocks import initialise, narrowest_input
+from ganfeat.nets.blocks import Given, initialise, narrowest_input
 from ganfeat.objectives.base import Objective
 from ganfeat.objectives.encoding import EncodingObjective
 from ganfeat.training import LoopSettings, Trainer
@@ -719,6 +719,83 @@ class GANEstimator(Saved, TransformerMixin, BaseEstimator, ABC):
         ndarray ``(n_samples, height, width, channels)``, see :meth:`generate`
         """
         return self.generate(self._latents(n_samples, random_state))
+
+    @property
+    def condition(self) -> tuple[str, list[Any]] | None:
+        """What G is told beside z, by name, and its values; None of a G that is told nothing else."""
+        return None
+
+    def latents(self, n_samples: int, random_state: int | None = None) -> NDArray[np.float32]:
+        """Draw z from the prior.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, optional
+            Seed; None draws anew every time.
+
+        Returns
+        -------
+        ndarray ``float32 (n_samples, n_components)``
+        """
+        return self._latents(n_samples, random_state)[:, : int(self.n_components)]
+
+    def decoder(self, given: Any = None) -> nn.Module:
+        """G as a network of z alone, for whoever needs its layers or gradients.
+
+        Parameters
+        ----------
+        given : one of the values of :attr:`condition`, optional
+            What G is told beside z; by default the first of them.
+
+        Returns
+        -------
+        nn.Module
+            Maps z ``(N, n_components)`` to images ``(N, channels, height, width)`` in [-1, 1]; in evaluation mode, its
+            weights without gradients, in place: not a copy.
+
+        Raises
+        ------
+        InputError
+            If G is not told such a thing.
+        """
+        check_is_fitted(self, "objective_")
+        condition = self.condition
+        if condition is None:
+            if given is not None:
+                raise InputError(f"the generator of {self.method} is told nothing beside z: leave {given!r} out")
+            return self.generator_
+        name, values = condition
+        given = values[0] if given is None else given
+        if given not in values:
+            raise InputError(f"there is no {name} {given!r}: choose one of {', '.join(map(str, values))}")
+        return Given(self.generator_, self._told(values.index(given)).to(self.device_)).eval()
+
+    def _told(self, index: int) -> torch.Tensor:
+        """What G takes for a value of :attr:`condition`, ``(1, ...)``."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def picture(self, z: Any, given: Any = None) -> NDArray[np.uint8]:
+        """Images of latents as a person looks at them: G(z), ``uint8`` whatever the model was fitted on.
+
+        Parameters
+        ----------
+        z : array ``(n, n_components)``
+        given : optional
+            As for :meth:`decoder`.
+
+        Returns
+        -------
+        ndarray ``uint8 (n, height, width, channels)``, of the shape that G draws
+        """
+        z, decoder = self._checked(z), self.decoder(given)
+        pictures = [np.empty((0, *self._drawn_shape()), np.uint8)]
+        for start in range(0, len(z), SAMPLE_BATCH):
+            with autocast(self.device_, self.precision_):
+                x_NCHW = decoder(torch.from_numpy(z[start : start + SAMPLE_BATCH]).to(self.device_))
+            pictures.append(arrays.to_uint8(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy()))
+        return np.concatenate(pictures)
 
     def _latents(self, n_samples: int, random_state: int | None) -> NDArray[np.float32]:
         """So many of the prior."""

@@ -207,6 +207,14 @@ class MGAN(GANEstimator):
         check_is_fitted(self, "objective_")
         return self.extractor(which, taps=self.taps).transform(self._validated(X, reset=False))
 
+    @property
+    def condition(self) -> tuple[str, list[Any]]:
+        """Which generator draws."""
+        return "generator", list(range(self.n_generators))
+
+    def _told(self, index: int) -> torch.Tensor:
+        return torch.tensor([index])
+
     def generate(self, z: NDArray[Any], generator: int | None = None) -> NDArray[Any]:
         """Images of latents: G_k(z).
 

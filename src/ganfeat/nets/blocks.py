@@ -55,6 +55,27 @@ class ZeroLinear(nn.Linear):
     """A linear layer that starts at 0: a discriminator with it begins undecided."""
 
 
+class Given(nn.Module):
+    """A generator that is told one thing beside z, always the same, so that it is a network of z alone.
+
+    Parameters
+    ----------
+    generator : nn.Module
+        Takes ``(N, n_components)`` and what it is told, ``(N, ...)``.
+    told : Tensor ``(1, ...)``
+    """
+
+    def __init__(self, generator: nn.Module, told: torch.Tensor) -> None:
+        super().__init__()
+        self.generator = generator
+        self.register_buffer("told", told, persistent=False)
+
+    def forward(self, z_ND: torch.Tensor) -> torch.Tensor:
+        """``(N, n_components)`` to what the generator draws."""
+        told = self.get_buffer("told")
+        return self.generator(z_ND, told.expand(len(z_ND), *told.shape[1:]))
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch norm (optional), LeakyReLU: a block of D, with its three taps.
 

@@ -1,14 +1,14 @@
 """One self-contained HTML page from a run.
 
 Arrays and plain dictionaries go in, HTML comes out: nothing here knows torch or scikit-learn, and only ``folder``
-knows the layout of a run folder. :func:`report_of_run` gathers a :class:`RunReport` from one, and
+and ``explorations`` know the layout of a run folder. :func:`report_of_run` gathers a :class:`RunReport` from one, and
 :func:`write_report` makes the whole page; the functions below them each make one fragment for a page of one's own
 (:class:`Section`, :func:`write_page`). The page opens from ``file://``, asks no host for anything and follows the
 reader's light or dark setting. The same input gives the same bytes.
 
 Modules: ``page`` (the frame and ``page.css``), ``pictures`` (pixels), ``figures`` (charts), ``svg``
 (matplotlib to inline SVG), ``maps``, ``tables``, ``overview`` (one PNG), ``run`` (what goes where),
-``folder`` (what a run folder has to show).
+``folder`` (what a run folder has to show), ``explorations`` (what looks inside its networks).
 """
 
 from ganfeat.report.figures import accuracy_curve, training_curves

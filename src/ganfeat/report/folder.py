@@ -14,6 +14,7 @@ from ganfeat import history
 from ganfeat.checkpoint import RunFolder
 from ganfeat.errors import InputError
 from ganfeat.pictures import out_of_pairs, read_png, untile
+from ganfeat.report.explorations import exploration_sections
 from ganfeat.report.pictures import evenly_spaced
 from ganfeat.report.run import RunReport
 from ganfeat.version import __version__
@@ -38,8 +39,8 @@ def report_of_run(run: RunFolder, *, command: str = "") -> RunReport:
     Returns
     -------
     RunReport
-        Title, summary, samples, reconstructions, history, settings and foot. The images that were reconstructed are
-        also set beside the samples.
+        Title, summary, samples, reconstructions, history, what was found inside the networks, settings and foot. The
+        images that were reconstructed are also set beside the samples.
 
     Raises
     ------
@@ -64,6 +65,7 @@ def report_of_run(run: RunFolder, *, command: str = "") -> RunReport:
         reconstructions=reconstructions,
         reconstructed=reconstructed,
         history=records,
+        explorations=exploration_sections(run.path),
         # what "auto" and None came to is worth more than that they were given
         settings=settings | {k: config[k] for k in ("validation", "seed", "device", "precision") if k in config},
         footer=". ".join(

@@ -219,7 +219,7 @@ def neighbours(
 
 def _tile(image_HWC: Images, alt: str) -> str:
     height, width = image_HWC.shape[:2]
-    source = _png(_displayable(image_HWC[None])[0])
+    source = png_uri(_displayable(image_HWC[None])[0])
     return f'<img class="pixels" src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
@@ -271,7 +271,7 @@ def _sheet(images_NHWC: Images, columns: int, scale: int, caption: str, alt: str
     flat = sheet.reshape(rows * (height + 1), columns * (width + 1), channels + 1)[:-1, :-1]
     # The file keeps the pixels as they are; the browser enlarges them, whole pixels and no blur.
     picture = (
-        f'<img class="pixels" src="{_png(flat)}" width="{flat.shape[1] * scale}" '
+        f'<img class="pixels" src="{png_uri(flat)}" width="{flat.shape[1] * scale}" '
         f'height="{flat.shape[0] * scale}" alt="{escape(alt)}">'
     )
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
@@ -288,7 +288,8 @@ def _displayable(images_NHWC: Images) -> Images:
     return mean.round().astype(np.uint8)
 
 
-def _png(pixels_HWC: Images) -> str:
+def png_uri(pixels_HWC: Images) -> str:
+    """``uint8 (H, W, 1 to 4)`` as a data URI; the last of 2 or 4 channels is opacity."""
     from PIL import Image
 
     pixels = pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC

@@ -65,6 +65,8 @@ class RunReport:
         The features in two dimensions.
     neighbours : Neighbours, optional
         Images and those nearest to them.
+    explorations : sequence of Section
+        What was found inside the networks, as for :func:`~ganfeat.report.explorations.exploration_sections`.
     protocol : mapping
         How the features were measured.
     settings : mapping
@@ -83,6 +85,7 @@ class RunReport:
     history: Sequence[Mapping[str, Any]] = ()
     feature_map: FeatureMap | None = None
     neighbours: Neighbours | None = None
+    explorations: Sequence[Section] = ()
     protocol: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] | None = None
     footer: str = ""
@@ -151,6 +154,7 @@ def _sections(report: RunReport) -> list[Section]:
             "Each dot is an image; images with similar features lie close together.",
         ),
         Section("Nearest neighbours", "neighbours", near),
+        *report.explorations,
         Section(
             "Protocol and settings" if report.protocol else "Settings", "settings",
             "\n".join(table for table in details if table),
