@@ -254,3 +254,23 @@ def test_the_page_on_theory_shows_the_reports():
             times, unit = (100, " %") if part["unit"] == "%" else (1, "")
             cells.append(f"{claim['verdict']}: {times * part['value']:.3g}{unit}")
         assert shown[title] == cells, title
+
+
+def test_the_page_on_looking_inside_shows_what_directions_change():
+    shown = [row for row in rows("docs/inside.md") if len(row) == 7]
+    for name, found in results("digit-directions")["results"].items():
+        for other, change in found["change by step"].items():
+            wanted = [
+                f"{change[step]['mean']:+.2f} ± {change[step]['ci95']:.2f}" for step in ("-1.0", "-0.5", "0.5", "1.0")
+            ]
+            assert any(row[:6] == [name, other, *wanted] for row in shown), (name, other)
+        largest = found["change by a random direction"]["largest of 20, absolute"]
+        assert any(row[:2] == [name, name] and row[6] == f"{largest:.2f}" for row in shown)
+
+
+def test_directions_change_their_property_more_than_random_ones_and_in_order():
+    """What the page says in words."""
+    for name, found in results("digit-directions")["results"].items():
+        means = [step["mean"] for step in found["change by step"][name].values()]
+        assert means == sorted(means)
+        assert min(-means[0], means[-1]) > found["change by a random direction"]["largest of 20, absolute"]

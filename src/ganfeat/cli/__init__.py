@@ -22,7 +22,12 @@ VERBS = {
     "reproduce": "Run a table of a paper again, and say by how much it is met or missed.",
     "reconstruct": "Show what an encoder keeps of images: each above what G makes of its E(x), and the error.",
     "theory": "Measure what is claimed of discriminators as feature extractors on a trained GAN: evidence, verdicts.",
+    "walk": "Walk through the latent space: sheet, GIF, sharp jumps, and whether images are copies of training images.",
+    "arithmetic": "Add and subtract what images have in common: A - B + C on means of z, and directions between groups.",
+    "saliency": "Show what channels of a layer respond to: images, receptive fields, guided gradients, beside untrained.",
+    "forget": "Make a generator forget an object: find the maps that draw it, drop them, draw again.",
     "report": "Write a page that shows a run: samples and reconstructions over time, training curves, settings.",
+    "studio": "Explore a run by hand in the browser: samples, walks, arithmetic, forgetting, features, training.",
     "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
     "import": "Make a run folder of weights that others trained and released.",
 }

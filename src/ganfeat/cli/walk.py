@@ -1,0 +1,443 @@
+"""``ganfeat walk``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from ganfeat.cli.points import REFERENCES, Generator, in_columns, least, refuse, scale_for
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_POINTS = 100
+COMPARED = 64
+"""Samples that images are compared with, so that an error means something."""
+
+
+def walk(
+    run: Path,
+    /,
+    *,
+    points: Annotated[
+        list[str] | None,
+        REFERENCES,
+        Parameter(help="What to walk through: sSEED.INDEX, or v... from a JSON result. [default: --number random z]"),
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        REFERENCES,
+        Parameter(help="Image files to walk through, after the points: their z is what E says, or is searched for."),
+    ] = None,
+    number: Annotated[int, Parameter(help="How many random points, where none are named.")] = 9,
+    frames: Annotated[int, Parameter(help="Steps from a point to the next.")] = 10,
+    kind: Annotated[
+        Literal["linear", "spherical"] | None,
+        Parameter(help="Straight, or at the length of z over the sphere. [default: spherical for a normal prior]"),
+    ] = None,
+    closed: Annotated[bool, Parameter(negative="", help="Come back to the first point.")] = False,
+    given: Annotated[
+        str | None, Parameter(help="What G is told beside z: the generator of mgan, the label of acgan. [default: 0]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        Parameter(help="The images that the run learned from: shows the nearest of them, and tells copies from new."),
+    ] = None,
+    test: Annotated[
+        str | None,
+        Parameter(help="Images of the same origin that it has not learned from: are frames nearer to those of --data?"),
+    ] = None,
+    limit: Annotated[
+        int | None, Parameter(help="Use so many of DATA, evenly spaced; copies of others are missed. [default: all]")
+    ] = None,
+    network: Annotated[
+        str | None,
+        Parameter(
+            help="Whose top layer is the feature space: discriminator, encoder or classifier. [default: the run's own]"
+        ),
+    ] = None,
+    search: Annotated[
+        bool, Parameter(negative="", help="With --images and an encoder: improve on E(x) by searching from there.")
+    ] = False,
+    video: Annotated[
+        Literal["gif", "mp4", "both", "none"] | None,
+        Parameter(help="What moves. [default: both if PyAV is installed (pip install 'ganfeat[video]'), else gif]"),
+    ] = None,
+    fps: Annotated[int, Parameter(help="Frames a second.")] = 20,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"], help="Folder to write to. [default: RUN/walk]")] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Walk through the latent space, and tell whether the images change smoothly.
+
+    Draws the images along a path through points of z: walk.png (a row from a point to the next), walk.gif and
+    walk.mp4 (an open walk is shown there and back), walk.json (all numbers). Measures the length of each step per unit
+    of z, in pixels and in features; sharp jumps are a sign of a memorising generator. With --data it also finds the
+    training images nearest to the frames, and scores whether frames are copies.
+
+    Points have names: s0.17 is sample 17 (0 to 255) of seed 0; `ganfeat arithmetic RUN` draws numbered samples to
+    choose from. JSON results name all points, also those found for images (v...), so that they can be used again.
+
+    Examples: `ganfeat walk runs/digits`;
+    `ganfeat walk runs/digits --points s0.1 s0.5 s0.9 --closed --data mnist5k`;
+    `ganfeat walk runs/bigan --images cat.png dog.png`.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    """
+    from ganfeat.checkpoint import RunFolder
+    from ganfeat.errors import InputError
+
+    screen = Screen(json, quiet)
+    RunFolder(run).config()
+    named = list(points or [])
+    least(("--number", number, 2), ("--frames", frames, 1), ("--fps", fps, 1), ("--seed", seed, 0))
+    if limit is not None:
+        least(("--limit", limit, 3))
+    if data is None and (limit is not None or test is not None):
+        name = "--limit" if limit is not None else "--test"
+        raise InputError(f"{name} is for --data, the images that the run learned from: name them, or leave it out")
+    if not (named or images):
+        named = [f"s{seed}.{i}" for i in range(number)]
+    found = len(named) + len(images or [])
+    if not 2 <= found <= MOST_POINTS:
+        raise InputError(f"a walk goes through 2 to {MOST_POINTS} points, and here are {found}: name others")
+    for name, source in (("--data", data), ("--test", test)):
+        if source is not None and RunFolder(source).exists:
+            raise InputError(f"{name} {source} is a run folder: name images")
+    out = run / "walk" if out is None else out
+    refuse(out)
+    moving_as = _video(video)
+    screen.start()
+
+    import numpy as np
+
+    from ganfeat.latent import smoothness, vector_reference
+    from ganfeat.latent import walk as frames_of
+    from ganfeat.report.explorations import write_exploration
+
+    generator = Generator(run, device, given)
+    z = generator.points(named, "--points")
+    stops: list[dict[str, Any]] = [{"reference": reference} for reference in named]
+    wanted = None
+    if images:
+        wanted, inverted, about = _inverted(screen, generator, images, seed, search)
+        z = np.concatenate([z, inverted])
+        stops += [{"reference": vector_reference(row), **more} for row, more in zip(inverted, about, strict=True)]
+    kind = kind or ("spherical" if generator.prior == "normal" else "linear")
+    path = frames_of(z, frames, kind=kind, closed=closed)
+    with screen.stage("drawing", 0):
+        pictures = generator.draw(path)
+    training = None if data is None else _images(screen, generator, "--data", data, limit)
+    held_out = None if test is None else _images(screen, generator, "--test", test, None)
+    features = [_features(screen, generator, network, x) for x in (pictures, training, held_out)]
+    with screen.stage("measuring", 0):
+        measured = smoothness(
+            path,
+            pictures,
+            features[0],
+            training,
+            features[1],
+            held_out=held_out,
+            held_out_features=features[2],
+            random_state=seed,
+            device=str(generator.gan.device_),
+        )
+    result = {
+        "command": this_command(),
+        **generator.describe(),
+        "points": stops,
+        "kind": kind,
+        "closed": closed,
+        "frames": frames,
+        "data": None if training is None else _about(generator, data, limit, training),
+        "test": None if held_out is None else {"source": test, "images": len(held_out)},
+        "features": None if features[0] is None else {"network": network or generator.gan.network, "layer": "top"},
+        **_numbers(measured),
+    }
+    again = None if wanted is None else generator.draw(z[len(named) :])
+    sheets = _sheets(generator, pictures, frames, (wanted, again), training, measured)
+    out.mkdir(parents=True, exist_ok=True)
+    moving = _write_videos(out, pictures, closed, fps, moving_as)
+    result["videos"] = [path.name for path in moving]
+    table = _table(result)
+    written = [*moving, *write_exploration(out, "walk", result, sheets, table)]
+    screen.result(result)
+    screen.table(*table)
+    for line in _remarks(result):
+        screen.say(line)
+    screen.say(f"Written: {', '.join(map(str, written))}")
+    screen.next(["ganfeat", "arithmetic", str(run)])
+    return 0
+
+
+def _video(asked: str | None) -> str:
+    """Which videos to write; MP4 only where PyAV is, and if asked for by name, not without."""
+    import importlib.util
+
+    from ganfeat.errors import MissingExtraError
+
+    if importlib.util.find_spec("av") is not None:
+        return asked or "both"
+    if asked in ("mp4", "both"):
+        raise MissingExtraError("av", "video", f"--video {asked}")
+    return asked or "gif"
+
+
+def _inverted(
+    screen: Screen, generator: Generator, files: Sequence[Path], seed: int, search: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[dict[str, Any]]]:
+    """Image files as G would draw them, their z, and of each the file, by what z was found, and the error."""
+    import numpy as np
+
+    from ganfeat.data.decode import UnreadableImageError, decode_image
+    from ganfeat.errors import InputError
+    from ganfeat.latent import invert
+
+    side, channels = generator.square("--images")
+    if channels is None:
+        raise InputError(f"--images: {generator.run} draws images of other than 1 or 3 channels; leave it out")
+    gan = generator.gan
+
+    def read(size: int) -> NDArray[np.uint8]:
+        found = []
+        for file in files:
+            try:
+                found.append(decode_image(file, size, channels))
+            except UnreadableImageError as error:
+                raise InputError(f"--images {file}: {error}") from None
+        return np.stack(found)
+
+    wanted = read(side)
+    first = None
+    if hasattr(gan, "encode"):
+        with screen.stage("encoding", 0):
+            first = gan.encode(read(gan.image_shape_[0]))
+    others = generator.draw(generator.drawn(seed)[:COMPARED])
+    unrelated = [float(_off(others, image).mean()) for image in wanted]
+    if first is not None and not search:
+        z, more = first, [{"by": "encoder", "error": float(e)} for e in _off(generator.draw(first), wanted)]
+    else:
+        with screen.stage("searching for z", 0) as update:
+            found = invert(
+                gan.decoder(generator.given),
+                wanted,
+                generator.n_components,
+                generator.prior,
+                first=first,
+                random_state=seed,
+                progress=update,
+            )
+        z, errors = found.z, zip(found.errors.tolist(), found.random.tolist(), strict=True)
+        more = [{"by": "search", "error": error, "random": random} for error, random in errors]
+    about = [
+        {"file": str(file), **row, "unrelated": away} for file, row, away in zip(files, more, unrelated, strict=True)
+    ]
+    return wanted, z, about
+
+
+def _off(images: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Root mean square difference of pixels in 0..1, image by image."""
+    import numpy as np
+
+    return np.sqrt(np.square(images.astype(np.float64) - wanted).mean(axis=(1, 2, 3))) / 255
+
+
+def _images(screen: Screen, generator: Generator, option: str, source: str, limit: int | None) -> NDArray[np.uint8]:
+    """Images in the size that G draws."""
+    from ganfeat.data import load_images
+
+    side, channels = generator.square(option)
+    with screen.stage(f"reading {option[2:]}", 0) as update:
+        return load_images(source, size=side, channels=channels, limit=limit, progress=update).images
+
+
+def _about(generator: Generator, source: str | None, limit: int | None, images: NDArray[np.uint8]) -> dict[str, Any]:
+    """What is said of DATA; "learned from" is None where it cannot be known."""
+    from ganfeat.arrays import fingerprint
+    from ganfeat.checkpoint import RunFolder
+
+    known = RunFolder(generator.run).config().get("data") or {}
+    same = None if limit is not None or "imported" in known else fingerprint(images) == known.get("fingerprint")
+    return {"source": source, "images": len(images), "limit": limit, "learned from": same}
+
+
+def _features(
+    screen: Screen, generator: Generator, network: str | None, images: NDArray[np.uint8] | None
+) -> NDArray[Any] | None:
+    """The network's top layer; None where it takes images of another size than G draws."""
+    from ganfeat.errors import InputError
+
+    if images is None:
+        return None
+    if images.shape[1:] != generator.gan.image_shape_:
+        if network is not None:
+            raise InputError(
+                f"--network {network} takes {generator.gan.image_shape_} images, and G draws {images.shape[1:]}: "
+                "leave it out"
+            )
+        return None
+    extractor = generator.gan.extractor(network, taps=[-1])
+    with screen.stage("extracting features", len(images)) as update:
+        return extractor.transform(images, update)
+
+
+def _numbers(measured: Any) -> dict[str, Any]:
+    """What was measured, as JSON."""
+    import numpy as np
+
+    def steps(found: Any) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        lengths = [float(x) if np.isfinite(x) else None for x in found.lengths]
+        return {"median": found.median, "ratio": found.ratio, "jumps": found.jumps.tolist(), "lengths": lengths}
+
+    def near(found: Any) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        return {
+            "score": found.score,
+            "usual distance": found.usual,
+            "duplicates": found.duplicates,
+            "nearer to data than to test": found.nearer,
+            "chance": found.chance,
+            "distances": found.distances[:, 0].tolist(),
+            "images": found.indices[:, 0].tolist(),
+            "closeness": found.closeness.tolist(),
+        }
+
+    return {
+        "steps": {"pixels": steps(measured.pixels), "features": steps(measured.features)},
+        "memorisation": {"pixels": near(measured.near_pixels), "features": near(measured.near_features)},
+    }
+
+
+def _sheets(
+    generator: Generator,
+    pictures: NDArray[np.uint8],
+    frames: int,
+    inverted: tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None],
+    training: NDArray[np.uint8] | None,
+    measured: Any,
+) -> list[Any]:
+    """walk.png: images over what G makes of their z; a row a leg; frames over their nearest training images."""
+    import numpy as np
+
+    from ganfeat.pictures import captioned, tile
+    from ganfeat.report.explorations import Picture
+
+    legs = (len(pictures) - 1) // frames
+    rows = np.concatenate([pictures[leg * frames : (leg + 1) * frames + 1] for leg in range(legs)])
+    words = generator.words("Every row leads from a point to the next, which begins the row below.")
+    parts = [(words, tile(rows, columns=frames + 1))]
+    caption = generator.words("A walk through the latent space: every row leads from a point to the next.")
+    if inverted[0] is not None and inverted[1] is not None:
+        parts.insert(
+            0, ("Images, and below each what G makes of its z.", in_columns([inverted[0], inverted[1]], frames + 1))
+        )
+    if training is not None:
+        shown = np.arange(0, len(pictures), max(1, frames // 2))
+        near = [n.indices[shown, 0] for n in (measured.near_pixels, measured.near_features) if n is not None]
+        spaces = "pixels, and below that in features" if len(near) == 2 else "pixels"
+        words = f"Frames, and below each its nearest training image in {spaces}."
+        parts.append((words, in_columns([pictures[shown], *(training[indices] for indices in near)], frames + 1)))
+        caption += f" {words}"
+    alt = f"{legs} rows of {frames + 1} generated images that change step by step"
+    return [Picture("walk.png", captioned(parts, scale_for(pictures, frames + 1)), caption, alt)]
+
+
+def _table(result: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """What a person reads of the numbers."""
+    spaces = [space for space in ("pixels", "features") if result["steps"][space] is not None]
+    rows = [
+        ["sharp jumps", *(str(len(result["steps"][s]["jumps"])) for s in spaces)],
+        ["largest step / median", *(_number(result["steps"][s]["ratio"]) for s in spaces)],
+        ["median step per unit of z", *(_number(result["steps"][s]["median"]) for s in spaces)],
+    ]
+    near = result["memorisation"]
+    if near["pixels"] is not None:
+        rows += [
+            ["memorisation score", *(_number(near[s] and near[s]["score"]) for s in spaces)],
+            [
+                "distance to training images / theirs",
+                *(_number(_relative(near[s])) for s in spaces),
+            ],
+        ]
+        if near["pixels"]["chance"] is not None:
+            words = f"nearer to --data than to --test (chance: {100 * near['pixels']['chance']:.0f} %)"
+            shares = [near[s] and near[s]["nearer to data than to test"] for s in spaces]
+            rows.append([words, *("-" if share is None else f"{100 * share:.0f} %" for share in shares)])
+    return (f"{len(result['points'])} points, {result['kind']}", *spaces), rows
+
+
+def _relative(near: dict[str, Any] | None) -> float | None:
+    """Median distance of frames to training images, over that of these to each other."""
+    import numpy as np
+
+    if near is None or not near["usual distance"]:
+        return None
+    return float(np.median(near["distances"])) / near["usual distance"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _remarks(result: dict[str, Any]) -> list[str]:
+    """What the numbers mean, and what is to be known beside them."""
+    from ganfeat.latent.smoothness import SHARP
+
+    lines = [f"A sharp jump is a step longer than {SHARP:g} times the median step."]
+    for stop in result["points"]:
+        if "file" in stop:
+            random = f", the best of as many random z {stop['random']:.3f}" if "random" in stop else ""
+            lines.append(
+                f"{stop['file']}: z by {stop['by']}, off by {stop['error']:.3f} (RMS, pixels 0 to 1){random}; "
+                f"a random sample is off by {stop['unrelated']:.3f}"
+                + ("; try --search" if stop["by"] == "encoder" and stop["error"] > 0.7 * stop["unrelated"] else "")
+            )
+    if result["data"] is None:
+        lines.append("--data IMAGES (those that the run learned from) also tells whether frames are copies of them.")
+        return lines
+    lines.append(
+        "Memorisation score: how often a frame is nearer to a training image than training images are to each other. "
+        "1/2: as different as they are. Near 1: copies, or images of little contrast or detail; look at walk.png"
+        + ("." if result["test"] else ", or give images that the run has not seen as --test.")
+        + " Near 0: unlike any, which may also mean poor."
+    )
+    near = result["memorisation"]["pixels"]
+    if near["duplicates"]:
+        lines.append(f"{near['duplicates']} images of {result['data']['source']} are copies of others and count once.")
+    if result["data"]["learned from"] is False:
+        lines.append(f"{result['run']} has not learned from {result['data']['source']}: the score then means little.")
+    if result["data"]["limit"] is not None:
+        lines.append("With --limit, copies of training images that were left out are missed.")
+    elif result["data"]["learned from"] is None:
+        lines.append(f"What {result['run']} learned from is not known: the score means little for other images.")
+    return lines
+
+
+def _write_videos(out: Path, pictures: NDArray[np.uint8], closed: bool, fps: int, video: str) -> list[Path]:
+    """walk.gif and walk.mp4, as asked for; an open walk goes there and back."""
+    import numpy as np
+
+    from ganfeat.cli.moving import write_gif, write_mp4
+    from ganfeat.files import replacing
+
+    shown = pictures[:-1] if closed else np.concatenate([pictures, pictures[-2:0:-1]])
+    written = []
+    for name, wanted, write in (("walk.gif", "gif", write_gif), ("walk.mp4", "mp4", write_mp4)):
+        if video in (wanted, "both"):
+            with replacing(out / name) as temporary:
+                write(temporary, shown, fps)
+            written.append(out / name)
+    return written

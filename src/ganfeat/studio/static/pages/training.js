@@ -1,0 +1,225 @@
+// Training: what the run wrote down while it learned.
+
+import { address, explain, get } from "../api.js";
+import { lineChart, roomIn, short } from "../chart.js";
+import { h, swap } from "../dom.js";
+import { image } from "../pictures.js";
+import { set, state } from "../state.js";
+import { busy, button, failure, note, plural, slider, toggle } from "../widgets.js";
+
+export const title = "Training";
+export const lead = "The curves of the run, what they say about its health, and its samples over time.";
+
+const AXES = ["step", "total_steps", "epoch", "seconds"];
+
+export function mount(root) {
+  const abort = new AbortController();
+  const curves = h("section", { "aria-labelledby": "curves-title" });
+  const health = h("section", { "aria-labelledby": "health-title" });
+  const sheets = h("section", { "aria-labelledby": "sheets-title" });
+  root.append(health, curves, sheets);
+  let history = null;
+  let drawCurves = () => {};
+  let drawSheet = () => {};
+
+  function loadHistory() {
+    swap(curves, h("h2", { id: "curves-title" }, "Curves"), busy());
+    swap(health, h("h2", { id: "health-title" }, "Health"), busy());
+    get("/api/history", {}, { signal: abort.signal }).then(showHistory, (error) => {
+      if (error.name === "AbortError") return;
+      swap(curves, h("h2", { id: "curves-title" }, "Curves"), failure(explain(error), loadHistory));
+      swap(health, h("h2", { id: "health-title" }, "Health"), failure(explain(error), loadHistory));
+    });
+  }
+
+  function showHistory(answer) {
+    history = answer;
+    const { verdict, alarms } = answer.health ?? {};
+    swap(
+      health,
+      h(
+        "div",
+        { class: "row between" },
+        h("h2", { id: "health-title" }, "Health"),
+        button("Read again", () => (loadHistory(), loadSheets()), {
+          "data-key": "again",
+          title: "The run may still be training",
+        }),
+      ),
+      h(
+        "p",
+        { class: `verdict ${alarms?.some((alarm) => alarm.up) ? "alarm" : ""} ${answer.records.length ? "" : "none"}` },
+        verdict ? verdict[0].toUpperCase() + verdict.slice(1) : "Not measured",
+      ),
+      alarms?.length
+        ? h(
+            "ul",
+            { class: "alarms" },
+            alarms.map((alarm) =>
+              h(
+                "li",
+                {},
+                `${alarm.message} (step ${alarm.step.toLocaleString("en")}${alarm.up ? "" : "; over since"})`,
+              ),
+            ),
+          )
+        : null,
+    );
+    const keys = answer.keys.filter((key) => !AXES.includes(key));
+    if (!answer.records.length || !keys.length) {
+      swap(
+        curves,
+        h("h2", { id: "curves-title" }, "Curves"),
+        note("This run kept no history, so there are no curves. Imported networks have none."),
+      );
+      return;
+    }
+    const axis = ["step", "epoch", "seconds"].find((name) => answer.keys.includes(name) || name in answer.records[0]);
+    const losses = keys.filter((key) => key.startsWith("loss/"));
+    const initial = losses.length ? losses.slice(0, 4) : keys.slice(0, 2);
+    const now = () => (state().curves.length ? state().curves.filter((key) => keys.includes(key)) : initial);
+    const groups = new Map();
+    for (const key of keys) {
+      const group = key.includes("/") ? key.split("/")[0] : "other";
+      groups.set(group, [...(groups.get(group) ?? []), key]);
+    }
+    const boxes = new Map();
+    const choice = (key) => {
+      const box = toggle({
+        label: key.includes("/") ? key.slice(key.indexOf("/") + 1) : key,
+        checked: false,
+        key: `curve-${key}`,
+        onChange: (on) => set({ curves: keys.filter((own) => (own === key ? on : now().includes(own))) }),
+      });
+      box.input.setAttribute("aria-label", key);
+      boxes.set(key, box);
+      return box.element;
+    };
+    const log = toggle({
+      label: "log scale",
+      checked: state().log,
+      key: "log",
+      onChange: (value) => set({ log: value }),
+    });
+    const readout = h("p", { class: "readout", "aria-live": "polite" });
+    const place = h("div", { class: "chart-box" });
+    const legend = h("ul", { class: "legend" });
+    const restore = () =>
+      (readout.textContent = `Point at the curves, or focus them and use the arrow keys, to read values at one ${axis}.`);
+    swap(
+      curves,
+      h("h2", { id: "curves-title" }, "Curves"),
+      h(
+        "div",
+        { class: "curve-choice" },
+        [...groups].map(([group, own]) => h("fieldset", { class: "checks" }, h("legend", {}, group), own.map(choice))),
+      ),
+      h("div", { class: "controls" }, log.element),
+      place,
+      legend,
+      readout,
+    );
+    drawCurves = () => {
+      const chosen = now();
+      for (const [key, box] of boxes) box.set(chosen.includes(key));
+      log.set(state().log);
+      const lines = chosen.map((key) => ({
+        name: key,
+        colour: chosen.indexOf(key),
+        points: history.records.map((record) => [record[axis], record[key]]),
+      }));
+      restore();
+      swap(
+        place,
+        lines.length
+          ? lineChart({
+              lines,
+              width: roomIn(place, 960),
+              xName: axis,
+              log: state().log,
+              name: `${chosen.join(", ")} against the ${axis}${state().log ? ", log scale" : ""}. Arrow keys read values.`,
+              onRead: (x, values) =>
+                (readout.textContent = `${axis} ${x.toLocaleString("en")}: ${values
+                  .filter(([, y]) => y !== undefined)
+                  .map(([name, y]) => `${name} ${short(y)}`)
+                  .join(", ")}`),
+            })
+          : note("Choose a curve above."),
+      );
+      swap(
+        legend,
+        lines.map((line) =>
+          h(
+            "li",
+            {},
+            h("span", { class: `swatch series-${line.colour % 6} dash-${Math.floor(line.colour / 6) % 3}` }),
+            line.name,
+          ),
+        ),
+      );
+    };
+    drawCurves();
+  }
+
+  function loadSheets() {
+    swap(sheets, h("h2", { id: "sheets-title" }, "Samples over time"), busy());
+    get("/api/sheets", {}, { signal: abort.signal }).then(showSheets, (error) => {
+      if (error.name !== "AbortError")
+        swap(sheets, h("h2", { id: "sheets-title" }, "Samples over time"), failure(explain(error), loadSheets));
+    });
+  }
+
+  function showSheets({ sheets: all }) {
+    const heading = h("h2", { id: "sheets-title" }, "Samples over time");
+    if (!all.length) {
+      swap(sheets, heading, note("The run kept no sample sheets."));
+      return;
+    }
+    const find = () => {
+      const at = all.findIndex((sheet) => sheet.name === state().sheet);
+      return at < 0 ? all.length - 1 : at;
+    };
+    const picture = image("", "", "sheet");
+    // The sheet is enlarged by whole pixels as far as there is room.
+    const size = () => {
+      if (!picture.naturalWidth) return;
+      const room = sheets.clientWidth;
+      const times = Math.max(1, Math.min(3, Math.floor(Math.min(room, 720) / picture.naturalWidth)));
+      picture.style.setProperty("width", `${picture.naturalWidth * times}px`);
+    };
+    picture.addEventListener("load", size);
+    const caption = h("figcaption", {});
+    const time =
+      all.length > 1
+        ? slider({
+            label: "Sheet",
+            min: 0,
+            max: all.length - 1,
+            step: 1,
+            value: find(),
+            words: (k) => all[k].label,
+            onInput: (k) => set({ sheet: all[k].name }, { replace: true }),
+            key: "sheet",
+          })
+        : null;
+    drawSheet = () => {
+      const sheet = all[find()];
+      time?.set(find());
+      picture.src = address("/api/sheet.png", { name: sheet.name });
+      picture.alt = `Samples: ${sheet.label}`;
+      caption.textContent = `${sheet.label}${all.length > 1 ? ` (${find() + 1} of ${plural(all.length, "sheet")}${sheet.name.startsWith("step-") ? "; the same points z on each" : ""})` : ""}`;
+    };
+    swap(sheets, heading, time?.element, h("figure", {}, picture, caption));
+    drawSheet();
+  }
+
+  loadHistory();
+  loadSheets();
+  return {
+    update(now, before) {
+      if (String(now.curves) !== String(before.curves) || now.log !== before.log) drawCurves();
+      if (now.sheet !== before.sheet) drawSheet();
+    },
+    leave: () => abort.abort(),
+  };
+}

@@ -1,0 +1,139 @@
+"""Walks between points: one image while a slider moves, a strip, a GIF."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from numpy.typing import NDArray
+
+from ganfeat.errors import InputError
+from ganfeat.latent import vector_reference
+from ganfeat.latent.smoothness import smoothness
+from ganfeat.latent.walks import along, walk
+from ganfeat.studio.encode import data_uris, gif, png
+from ganfeat.studio.parameters import Given, Kind, References, Scale, image, plain, references
+from ganfeat.studio.session import Session
+
+MOST_POINTS = 32
+MOST_FRAMES = 1024
+"""Of a strip or a GIF, over all legs."""
+MOST_PIXELS = 2**26
+"""Of a GIF: 64 megapixels of colours are 200 MB before they are packed."""
+MOST_SHOWN = 512
+LEAST_COMPARED = 50
+COMPARED = 200
+"""Training images whose own nearest neighbours are looked up: enough for two digits, in a fraction of a second."""
+Frames = Annotated[int, Query(ge=1, le=64)]
+
+
+def walk_routes(session: Session) -> APIRouter:
+    """Routes of the page *Walk*."""
+    routes = APIRouter()
+
+    def stops(points: str) -> NDArray[np.float32]:
+        return session.zs(references(points, "points", most=MOST_POINTS, least=2))
+
+    @routes.get("/walk")
+    def one(
+        points: References,
+        t: Annotated[float, Query(ge=0, le=MOST_POINTS, allow_inf_nan=False)] = 0.0,
+        kind: Kind = "linear",
+        closed: bool = False,
+        given: Given = 0,
+    ) -> Response:
+        z = stops(points)
+        legs = len(z) if closed else len(z) - 1
+        if t > legs:
+            raise InputError(f"t={t:g} is beyond the path: it has {legs} legs, so t is 0 to {legs}")
+        here = along(z, t / legs, kind=kind, closed=closed)
+        (picture,) = session.pictures(here[None], given)
+        return image(png(picture), X_Reference=vector_reference(here))
+
+    def path(points: str, frames: int, kind: str, closed: bool) -> NDArray[np.float32]:
+        z = stops(points)
+        legs = len(z) if closed else len(z) - 1
+        if legs * frames >= MOST_FRAMES:
+            raise InputError(f"{legs} legs of {frames} frames are more than {MOST_FRAMES}: take fewer frames")
+        return walk(z, frames, kind=kind, closed=closed)
+
+    @routes.get("/walk/strip")
+    def strip(
+        points: References, frames: Frames = 6, kind: Kind = "linear", closed: bool = False, given: Given = 0
+    ) -> dict[str, Any]:
+        z = path(points, frames, kind, closed)
+        if len(z) > MOST_SHOWN:
+            raise InputError(f"{len(z)} frames are more than {MOST_SHOWN}: take fewer frames a leg")
+        pictures = session.pictures(z, given)
+        return {
+            "t": [i / frames for i in range(len(z))],
+            "refs": [vector_reference(row) for row in z],
+            "images": data_uris(pictures),
+            **measured(session, z, pictures),
+        }
+
+    @routes.get("/walk.gif")
+    def animation(
+        points: References,
+        frames: Frames = 10,
+        kind: Kind = "linear",
+        closed: bool = False,
+        given: Given = 0,
+        scale: Scale = 4,
+    ) -> Response:
+        z = path(points, frames, kind, closed)
+        height, width, _ = session.drawn_shape
+        if len(z) * height * width * scale**2 > MOST_PIXELS:
+            raise InputError(f"{len(z)} frames of {height * scale} x {width * scale} are too much: lower the scale")
+        z = z[:-1] if closed else z  # the last frame of a closed walk is its first
+        return image(gif(session.pictures(z, given), scale), "image/gif", download="walk.gif")
+
+    return routes
+
+
+def measured(session: Session, z: NDArray[np.float32], pictures: NDArray[np.uint8]) -> dict[str, Any]:
+    """How smooth a walk is, and how near its frames are to real images."""
+    nothing = {"smoothness": None, "memorisation": None, "neighbours": None}
+    if len(np.unique(z, axis=0)) < 2:
+        return nothing
+    data = session.drawn_images()
+    training = data if data is not None and len(data) >= LEAST_COMPARED else None
+    found = smoothness(z, pictures, training=training, compared=COMPARED, random_state=session.seed)
+    steps, near = found.pixels, found.near_pixels
+    answer: dict[str, Any] = {
+        **nothing,
+        "smoothness": plain(
+            {
+                "pixel_steps": steps.lengths.tolist(),
+                "median": steps.median,
+                "jumps": steps.jumps.tolist(),
+                "ratio": steps.ratio,
+            }
+        ),
+    }
+    if near is not None and training is not None:
+        answer["memorisation"] = plain(
+            {
+                "score": near.score,
+                "closeness": near.closeness.tolist(),
+                "distances": near.distances[:, 0].tolist(),
+                "usual": near.usual,
+                "words": in_words(near.score),
+            }
+        )
+        answer["neighbours"] = data_uris(training[near.indices[:, 0]])
+    return answer
+
+
+def in_words(score: float) -> str:
+    """What the share of real images that are farther from each other than the walk is from them says."""
+    share = f"{score:.0%} of the real images are farther from their nearest other one than these frames are from theirs"
+    if score > 0.95:
+        return f"{share}: the frames are copies of real images, or nearly."
+    if score > 0.6:
+        return (
+            f"{share}: the frames are nearer to real images than fresh ones would be, or smoother than real ones are."
+        )
+    return f"{share}: no sign of copying. (Images that look like nothing real are far from all, too.)"
