@@ -118,9 +118,6 @@ def main() -> None:
         status, content = server.ask("/api/forget", {"boxes": BOXES})
         if status == 200:
             fit = json.loads(content)
-            results["forget, boxes on 30 samples"] = measured(
-                server, lambda i: "/api/forget", 5, lambda i: {"boxes": [*BOXES[1:], {**BOXES[0], "x": 5 + i}]}
-            )
 
             def compare(i: int, more: str = "&measure=0") -> str:
                 maps = i % (fit["positive"] + 1)
@@ -128,6 +125,9 @@ def main() -> None:
 
             results["forget slider, 8 samples"] = measured(server, compare, few)
             results["forget slider, with presence"] = measured(server, lambda i: compare(i, ""), 5)
+            results["forget, boxes on 30 samples"] = measured(
+                server, lambda i: "/api/forget", 5, lambda i: {"boxes": [*BOXES[1:], {**BOXES[0], "x": 5 + i}]}
+            )
         results["history"] = measured(server, lambda i: "/api/history", few)
         if data:
             server.ask("/api/features")

@@ -1,7 +1,7 @@
 """The pictures of docs/gallery.md: a trained run, looked into by every verb that fits it.
 
     python examples/gallery.py digits demo-out/run mnist5k
-    python examples/gallery.py cifar10 runs/dcgan-cifar10/run "cifar10/train-*.parquet"
+    python examples/gallery.py cifar10 runs/cifar10 "cifar10/train-*.parquet" --test "cifar10/test-*.parquet"
     python examples/gallery.py faces runs/faces lfw_crop64.parquet
     python examples/gallery.py svhn runs/svhn "cifar10/test-*.parquet"
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -29,23 +28,26 @@ from ganfeat.cli import main as ganfeat
 from ganfeat.device import describe_machine
 from ganfeat.pictures import read_png
 
-HERE = Path(__file__).parent
-CALLS: dict[str, list[list[str]]] = {
-    "digits": [
-        ["walk", "RUN", "--data", "DATA"],
-        ["saliency", "RUN", "DATA"],
-    ],
-    "cifar10": [
-        ["walk", "RUN", "--number", "7", "--data", "DATA"],
-        ["saliency", "RUN", "DATA", "--limit", "20000"],
-    ],
-    "svhn": [
-        ["walk", "RUN"],
-        ["saliency", "RUN", "DATA"],
-        ["forget", "RUN", "--boxes", str(HERE / "boxes" / "svhn-digits.json"), "--samples", "32"],
-    ],
+SVHN_BOXES = "examples/boxes/svhn-digits.json"
+CALLS: dict[str, dict[str, str]] = {
+    "digits": {
+        "walk": "walk RUN --data DATA",
+        "saliency": "saliency RUN DATA",
+    },
+    "cifar10": {
+        "walk": "walk RUN --number 7 --data DATA --test TEST",
+        "saliency": "saliency RUN DATA --limit 20000",
+    },
+    "svhn": {
+        "walk": "walk RUN --number 7",
+        "saliency": "saliency RUN DATA",
+        "forget": f"forget RUN --boxes {SVHN_BOXES} --maps 16 --samples 32",
+        "forget-deeper": f"forget RUN --boxes {SVHN_BOXES} --layer -3 --samples 32",
+    },
 }
 SHOWN = {"walk.png", "arithmetic.png", "turn.png", "saliency.png", "receptive.png", "forget.png"}
+KEPT = ("regression", "probe", "score", "purity")
+"""What is kept of a verb's JSON file beside its table."""
 LARGEST = 300_000
 """Bytes of a picture in the documents."""
 
@@ -65,14 +67,17 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(CALLS))
     parser.add_argument("run", type=Path)
     parser.add_argument("data")
+    parser.add_argument("--test", help="images that the run has not seen, for cifar10")
     parser.add_argument("--out", type=Path, default=Path("docs/images/gallery"))
     parser.add_argument("--results", type=Path, default=Path("docs/results/gallery.json"))
     options = parser.parse_args()
+    if options.name == "cifar10" and not options.test:
+        parser.error("cifar10 needs --test")
     options.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
-    for number, call in enumerate(CALLS[options.name]):
-        verb = call[0]
-        words = [{"RUN": str(options.run), "DATA": options.data}.get(word, word) for word in call]
+    for key, call in CALLS[options.name].items():
+        verb = key.partition("-")[0]
+        words = [{"RUN": str(options.run), "DATA": options.data, "TEST": options.test}.get(word, word) for word in call.split()]
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             status = ganfeat([*words, "--out", folder])
@@ -80,17 +85,16 @@ def main() -> None:
                 raise SystemExit(status)
             seconds = time.perf_counter() - started
             content = json.loads((Path(folder) / f"{verb}.json").read_text(encoding="utf-8"))
-            pictures = [picture for picture in content["pictures"] if picture["file"] in SHOWN]
-            for picture in pictures:
-                small(Path(folder) / picture["file"], options.out / f"{options.name}-{picture['file']}")
-        key = verb if verb not in found else f"{verb} {number}"
-        plain = [f"runs/{options.name}" if word == "RUN" else word for word in call]
-        plain = [Path(word).name if word.startswith(str(HERE)) else word for word in plain]
+            files = [picture["file"] for picture in content["pictures"] if picture["file"] in SHOWN]
+            names = [f"{options.name}-{file.replace(verb, key)}" for file in files]
+            for file, name in zip(files, names, strict=True):
+                small(Path(folder) / file, options.out / name)
         found[key] = {
-            "command": shlex.join(["ganfeat", *plain]),
+            "command": f"ganfeat {call.replace('RUN', f'runs/{options.name}')}",
             "seconds": round(seconds, 1),
             "table": content["table"],
-            "pictures": [f"{options.name}-{picture['file']}" for picture in pictures],
+            "pictures": names,
+            **{name: content[name] for name in KEPT if name in content},
         }
     results = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
     results.setdefault("command", "python examples/gallery.py NAME RUN DATA")

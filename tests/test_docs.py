@@ -274,3 +274,18 @@ def test_directions_change_their_property_more_than_random_ones_and_in_order():
         means = [step["mean"] for step in found["change by step"][name].values()]
         assert means == sorted(means)
         assert min(-means[0], means[-1]) > found["change by a random direction"]["largest of 20, absolute"]
+
+
+def test_the_page_on_looking_inside_shows_what_forgetting_took():
+    def percent(value):
+        return f"{100 * value['mean']:.0f} ± {100 * value['std']:.0f}"
+
+    found = results("forget-patch")["results"]
+    shown = [row for row in rows("docs/inside.md") if row[0] in found and len(row) == 8]
+    assert len(shown) == 6
+    values = {
+        (layer, *(percent(d[who][what]) for what in ("patch gone", "digit kept") for who in ("found", "random")))
+        for layer, of_layer in found.items()
+        for d in of_layer["dropped"].values()
+    }
+    assert {(row[0], *row[2:6]) for row in shown} <= values

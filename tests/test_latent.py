@@ -112,6 +112,12 @@ def test_a_walk_meets_its_points_exactly_and_comes_back(kind, n, frames, closed)
     assert np.array_equal(along(points, 1.0, kind=kind, closed=closed), path[-1])
 
 
+@pytest.mark.parametrize("kind", ["linear", "spherical"])
+def test_points_are_met_to_the_last_bit_also_where_they_are_0(kind):
+    """1 / 49 * 49 is not 1, and the cosine of a right angle not 0."""
+    assert np.array_equal(walk(np.eye(50), 1, kind=kind), np.eye(50))
+
+
 def test_a_straight_walk_has_equal_steps_and_stays_in_the_cube():
     points = RNG(0).uniform(-1, 1, (5, 40))
     path = walk(points, 8)
@@ -136,8 +142,8 @@ def test_a_walk_over_the_sphere_turns_evenly_and_interpolates_the_length():
 @pytest.mark.parametrize("apart", [0.0, 1e-15, 1e-9, 1e-4, np.pi - 1e-4, np.pi - 1e-9, np.pi])
 def test_directions_that_are_nearly_the_same_or_opposite(apart):
     """Lengths stay, steps are even, and nothing is NaN: also where the plane of the two is lost in rounding."""
-    a = np.array([3.0, 0.0, 4.0])
-    b = 5 * (np.cos(apart) * a / 5 + np.sin(apart) * np.array([0, 1, 0]))
+    a = np.array([2.0, 3.0, 6.0]) * 5 / 7
+    b = 5 * (np.cos(apart) * a / 5 + np.sin(apart) * np.array([3, -2, 0]) / np.sqrt(13))
     path = walk([a, b], 10, kind="spherical").astype(np.float64)
     assert np.allclose(np.linalg.norm(path, axis=1), 5, rtol=1e-6)
     assert np.allclose(np.linalg.norm(np.diff(path, axis=0), axis=1), 10 * np.sin(apart / 20), atol=2e-6)

@@ -1,6 +1,7 @@
 """Files of boxes come from people and from a page: everything wrong is refused by name, nothing is half written."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -131,3 +132,8 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
     with pytest.raises(InputError, match=r"as \.json or \.csv"):
         write_boxes(tmp_path / "boxes.txt", BOXES)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["boxes.json"]
+
+
+def test_the_boxes_of_the_examples_can_be_read():
+    found = read_boxes(Path(__file__).parents[2] / "examples" / "boxes" / "svhn-digits.json", (32, 32))
+    assert len(found.by_sample()) >= 30 and len(found.boxes) > 50

@@ -525,6 +525,8 @@ def test_addresses_made_by_hand_do_no_harm(sheet: Callable[..., Sheet]) -> None:
     page = own.open("walk?walk=<script>,s0.1,../x,s0.2&t=NaN&kind=odd&closed=maybe&given=-4&seed=1e99&boxes=;;::")
     page.locator(".strip img").first.wait_for()
     assert page.locator(".points li").count() == 2
+    own.open("walk?walk=s0.1,s0.2&t=63")
+    own.until("document.querySelector('.stage .huge')?.dataset.t === '1'")
 
 
 def test_a_server_that_is_gone_is_said_and_comes_back(sheet: Callable[..., Sheet]) -> None:

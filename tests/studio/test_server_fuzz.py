@@ -31,7 +31,7 @@ REFERENCE = st.one_of(
             "v" + "/" * 43,
             "v" + "_" * 43,
             "vAADAf" + "A" * 38,  # NaN
-            "v" + "A" * 100_000,
+            "v" + "A" * 2000,
         ]
     ),
     st.binary(min_size=32, max_size=32).map(lambda b: "v" + encoded(b)),
@@ -160,6 +160,16 @@ def test_odd_addresses(studio: Any, query: bytes) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("length", [100_000, 600_000, 1_000_000])
+def test_long_addresses(studio: Any, length: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", studio.port, timeout=30)
+    connection.request("GET", "/api/images?z=v" + "A" * length)
+    answer = connection.getresponse()
+    check(answer.status, answer.read())
+    assert answer.status == 400
+    connection.close()
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO"])
 @pytest.mark.parametrize("path", ["/", "/api/run", "/api/forget", "/static/x"])
 def test_other_methods(http: Any, method: str, path: str) -> None:
@@ -181,10 +191,9 @@ def test_other_methods(http: Any, method: str, path: str) -> None:
     ],
 )
 def test_what_is_no_http_harms_nobody(studio: Any, http: Any, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", studio.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", studio.port), timeout=30) as sock:
         try:
             sock.sendall(sent.replace(b"{port}", str(studio.port).encode()))
-            sock.shutdown(socket.SHUT_WR)
             answer = sock.recv(65536)
             assert answer == b"" or answer.split()[1][:1] == b"4"
         except (BrokenPipeError, ConnectionResetError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,7 +267,7 @@ class _Work:
         fresh = [z for z in self.shown if not (self.z == z).all(axis=1).any()]
         z = np.stack([*self.z[:boxed], *fresh[: n - boxed]])
         n = len(z)
-        columns = min(COLUMNS, n) if n > 8 else n
+        columns = math.ceil(n / math.ceil(n / COLUMNS))
         maps = next(random_maps(found.layer, number, 1, self.seed))
         parts = []
         words = [

@@ -67,9 +67,9 @@ def effect_notes(found: Forgetting, probe: Mapping[str, Any], row: Mapping[str, 
     """
     number, beyond = row["maps"], row["beyond_random"]
     notes = [
-        "Maps: how many are dropped, those with the largest weights first. Presence: mean probability, by the probe, of "
-        "the positions in the boxes; each image is judged by a probe that learned from others. Gone: 100 % where it fell "
-        "to what the probe says outside the boxes of whole images. Changed: root mean square change of the pixels "
+        "Maps: how many are dropped, those with the largest weights first. Presence: mean probability, by the probe, "
+        "of the positions in the boxes; each image is judged by a probe that learned from others. Gone: 100 % where it "
+        "fell to what the probe says outside the boxes of whole images. Changed: root mean square change of the pixels "
         "outside the boxes, in [0, 1]. Random: as many maps, drawn from all of the layer. Intervals: 95 %, over images."
     ]
     if beyond["ci95"] is not None:

@@ -130,10 +130,9 @@ def measured(session: Session, z: NDArray[np.float32], pictures: NDArray[np.uint
 def in_words(score: float) -> str:
     """What the share of real images that are farther from each other than the walk is from them says."""
     share = f"{score:.0%} of the real images are farther from their nearest other one than these frames are from theirs"
-    if score > 0.95:
-        return f"{share}: the frames are copies of real images, or nearly."
     if score > 0.6:
         return (
-            f"{share}: the frames are nearer to real images than fresh ones would be, or smoother than real ones are."
+            f"{share}. That is nearer than real images are to each other: copies, or frames with less contrast and "
+            "detail than real images have, which are near to everything. Look at the neighbours."
         )
     return f"{share}: no sign of copying. (Images that look like nothing real are far from all, too.)"

@@ -53,13 +53,13 @@ export function mount(root, run) {
         h(
           "p",
           {},
-          "The map needs pictures, and the studio was started without any. Stop it and start it again with the data, for example",
+          "The map needs pictures, and the studio was started without any. Stop it and start it again with the data:",
         ),
-        h("pre", {}, h("code", {}, `ganfeat studio ${run.name} --data mnist5k`)),
+        h("pre", {}, h("code", {}, `ganfeat studio ${run.name} --data DATA`)),
         h(
           "p",
           { class: "note" },
-          "or a folder of pictures, a .parquet or a .npz file. Below, the channels are shown on generated samples meanwhile.",
+          "DATA is what the run was trained on, or the like of it: a bundled name such as mnist5k, a folder of pictures, a .parquet or an .npz file. Below, the channels are shown on generated samples meanwhile.",
         ),
       ),
     );

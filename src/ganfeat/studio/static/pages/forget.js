@@ -1,28 +1,23 @@
 // Forget: boxes around an object, the maps of the generator that draw it, and the samples without these maps.
 
-import { ServerError, explain, get, newest, post } from "../api.js";
 import { boxEditor, clip, outlines } from "../boxes.js";
 import { readBoxes, writeBoxes } from "../boxfile.js";
 import { announce, h, swap } from "../dom.js";
+import { mountFit } from "../fitting.js";
 import { sampleGrid } from "../grid.js";
-import { Label, image, label, save } from "../pictures.js";
+import { Label, save } from "../pictures.js";
 import { set, state } from "../state.js";
-import { busy, button, failure, icon, iconButton, note, number, percent, plural, select, slider } from "../widgets.js";
+import { button, failure, icon, iconButton, number, plural } from "../widgets.js";
 
 export const title = "Forget";
 export const lead =
   "Draw boxes around an object in some samples. A regression finds the maps of the generator that are active inside the boxes; without these maps it should draw the scene without the object.";
-
-const COMPARED = 16;
 
 export function mount(root, run) {
   const [height, width] = run.image_shape;
   const boxesOf = (reference) => state().boxes.filter((box) => box.z === reference);
   const sample = () => state().sample || `s${state().seed}.0`;
   let chosen = -1;
-  let fitted = null;
-  let fittedFor = "";
-  let layersFor = null;
 
   // A change of the boxes makes the fit one of other boxes.
   const store = (boxes, options) => set({ boxes, fit: false }, options);
@@ -187,227 +182,7 @@ export function mount(root, run) {
       `${run.name}-boxes.json`,
     );
 
-  // --- fit
-  const layer = select({
-    label: "Layer of the generator",
-    choices: [],
-    value: "",
-    key: "layer",
-    onChange: (value) => set({ layer: Number(value), fit: false }),
-  });
-  const fitButton = button("Fit", () => set({ fit: true, maps: null }), { class: "primary", "data-key": "fit" });
-  const count = h("span", { class: "what" });
-  const outcome = h("div", { class: "outcome", "aria-live": "polite" });
-  const comparison = h("div", { class: "comparison" });
-  const wanted = (now) => JSON.stringify([now.boxes, layerOf(now), now.given]);
-  const layerOf = (now) => now.layer ?? layersFor?.default ?? -2;
-
-  async function loadLayers() {
-    try {
-      layersFor = await get("/api/forget/layers", { given: state().given });
-      if (!layersFor.layers.length) {
-        layer.element.hidden = true;
-        swap(outcome, note(layersFor.note || "This generator has no layers of maps that could be dropped."));
-      }
-      // Counted from the end, as in `ganfeat forget`: the last layer draws the picture and is not among these.
-      const total = layersFor.layers.length + 1;
-      layer.set(
-        layerOf(state()),
-        layersFor.layers.map((own) => {
-          const value = own.index < 0 ? own.index : own.index - total;
-          return [
-            value,
-            `${own.name}: ${own.maps} maps of ${own.height} × ${own.width}${value === layersFor.default ? " (as in the paper)" : ""}`,
-          ];
-        }),
-      );
-    } catch (error) {
-      swap(outcome, failure(explain(error), loadLayers));
-    }
-  }
-
-  async function fit(now) {
-    const key = wanted(now);
-    if (fittedFor === key && fitted) return;
-    fittedFor = key;
-    fitted = null;
-    comparison.replaceChildren();
-    fitButton.disabled = true;
-    swap(outcome, busy("Fitting the regression…"));
-    try {
-      const answer = await post("/api/forget", { boxes: now.boxes, layer: layerOf(now), given: now.given });
-      if (fittedFor !== key) return;
-      fitted = answer;
-      drawOutcome();
-    } catch (error) {
-      if (fittedFor !== key) return;
-      fittedFor = "";
-      swap(outcome, failure(explain(error)));
-      if (state().fit) set({ fit: false }, { replace: true });
-    }
-    drawButton();
-  }
-
-  function drawOutcome() {
-    const { accuracy, positive, layer: of, weights, notes } = fitted;
-    const parts = [
-      h("strong", {}, `${plural(positive, "map")} of ${of.maps}`),
-      ` of ${of.name} ${positive === 1 ? "is" : "are"} more active inside the boxes than outside. `,
-    ];
-    if (accuracy?.held_out !== null && accuracy?.held_out !== undefined) {
-      parts.push(
-        "On positions of images that it has not seen, the regression tells inside from outside in ",
-        h("strong", {}, percent(accuracy.held_out)),
-        ` of the cases`,
-      );
-      if (accuracy.chance !== undefined)
-        parts.push(`; always saying “outside” would reach ${percent(accuracy.chance)}`);
-      if (accuracy.balanced !== undefined && accuracy.balanced !== null)
-        parts.push(`. With inside and outside counted alike: ${percent(accuracy.balanced)}, where guessing gives 50 %`);
-      parts.push(".");
-    }
-    const most = Math.max(positive, 0);
-    if (!most) {
-      swap(
-        outcome,
-        h("p", {}, parts),
-        (notes ?? []).map((words) => note(words)),
-        note("No map to drop. Draw more boxes, or choose another layer."),
-      );
-      return;
-    }
-    const at = Math.min(state().maps ?? most, most);
-    const drop = slider({
-      label: "Maps dropped",
-      min: 0,
-      max: most,
-      step: 1,
-      value: at,
-      words: (value) => `${value} of ${most}`,
-      onInput: (value) => set({ maps: value }, { replace: true }),
-      key: "maps",
-    });
-    fitted.slider = drop;
-    swap(
-      outcome,
-      h("p", {}, parts),
-      (notes ?? []).map((words) => note(words)),
-      drop.element,
-      weights?.length
-        ? note(
-            `Largest weights: ${weights
-              .slice(0, 6)
-              .map((own) => `map ${own.map} (${own.weight.toFixed(2)})`)
-              .join(", ")}.`,
-          )
-        : null,
-    );
-    compare(state());
-  }
-
-  // While the slider moves only the pictures are asked for; the probe measures them when it rests.
-  const measured = h("div", { class: "measured", "aria-live": "polite" });
-  let rest = 0;
-  const compare = newest(
-    async (now, measure = false) => {
-      if (!fitted) return;
-      clearTimeout(rest);
-      const of = fitted;
-      const maps = Math.min(now.maps ?? of.positive, of.positive);
-      const boxed = [...new Set(now.boxes.map((box) => box.z))];
-      const shown = [
-        ...new Set([...boxed.slice(0, COMPARED / 2), ...[...Array(COMPARED).keys()].map((k) => `s${now.seed}.${k}`)]),
-      ].slice(0, COMPARED);
-      let answer;
-      try {
-        answer = await get("/api/forget/compare", { id: of.id, maps, z: shown, control: true, measure });
-      } catch (error) {
-        if (error instanceof ServerError && error.status === 404 && state().fit) {
-          // The server was started anew: the boxes are in the address, so fit again.
-          fittedFor = "";
-          fit(state());
-          return;
-        }
-        throw error;
-      }
-      if (fitted !== of) return;
-      const panel = (heading, words, images, className) =>
-        h(
-          "figure",
-          { class: className },
-          h("h3", {}, heading),
-          h(
-            "div",
-            { class: "sixteen" },
-            images.map((source, k) => image(source, `${heading}: ${label(shown[k])}`, "thumb")),
-          ),
-          h("figcaption", {}, words),
-        );
-      swap(
-        comparison,
-        h(
-          "div",
-          { class: "three" },
-          panel("Before", "As the generator draws them.", answer.before, "before"),
-          panel("After", `Without ${plural(maps, "map")}.`, answer.after, "after"),
-          answer.control
-            ? panel(
-                "Control",
-                `Without ${plural(maps, "random map")}: what any such cut does.`,
-                answer.control,
-                "random",
-              )
-            : null,
-        ),
-        measured,
-      );
-      comparison.dataset.maps = maps;
-      if (answer.presence) swap(measured, presence(answer.presence));
-      else {
-        swap(measured, note("Measuring how much of the object is left…"));
-        rest = setTimeout(() => compare(state(), true), 250);
-      }
-    },
-    (error) =>
-      swap(
-        comparison,
-        failure(explain(error), () => compare(state())),
-      ),
-  );
-
-  function presence({ before, after, control, auc }) {
-    if (auc === null || auc === undefined || auc < 0.7)
-      return note(
-        `How much of the object is left cannot be told: a probe that looks at the pictures hardly finds it even before (area under the curve ${auc?.toFixed(2) ?? "unknown"}, guessing gives 0.50). Draw more boxes.`,
-      );
-    const row = (words, value) =>
-      h(
-        "tr",
-        {},
-        h("th", { scope: "row" }, words),
-        h("td", {}, h("meter", { min: 0, max: 1, value, "aria-label": `${words}: ${percent(value)}` })),
-        h("td", {}, percent(value)),
-      );
-    return h(
-      "table",
-      { class: "presence" },
-      h("caption", {}, "How surely a probe that sees only the pictures finds the object inside the boxes"),
-      h("tbody", {}, row("before", before), row("after", after), control === null ? null : row("control", control)),
-    );
-  }
-
-  function drawButton() {
-    const now = state();
-    const images = new Set(now.boxes.map((box) => box.z)).size;
-    const stale = fitted && fittedFor !== wanted(now);
-    count.textContent = now.boxes.length
-      ? `${plural(now.boxes.length, "box", "boxes")} on ${plural(images, "sample")}${images < 2 ? "; boxes on several samples make the regression surer" : ""}${stale ? ". Changed since the last fit" : ""}`
-      : "Draw a box first";
-    fitButton.disabled = !now.boxes.length || layersFor?.layers.length === 0 || (now.fit && fittedFor === wanted(now));
-    fitButton.textContent = stale ? "Fit again" : "Fit";
-    outcome.classList.toggle("stale", Boolean(stale));
-    comparison.classList.toggle("stale", Boolean(stale));
-  }
+  const fitting = mountFit();
 
   root.append(
     h(
@@ -450,23 +225,16 @@ export function mount(root, run) {
             ),
           ),
           grid.element,
-        ),
-        h(
-          "section",
-          { "aria-labelledby": "fit-title" },
-          h("h2", { id: "fit-title" }, "Find and drop the maps"),
-          h("div", { class: "controls" }, layer.element, fitButton, count),
           h(
             "div",
-            { class: "controls" },
+            { class: "controls files" },
             button("Export boxes", exported, { "data-key": "export" }),
             h("div", { class: "field" }, h("label", { for: "boxes-file" }, "Import boxes"), importInput),
             button("Remove all boxes", () => ((chosen = -1), store([]))),
           ),
           importTrouble,
-          outcome,
-          comparison,
         ),
+        fitting.element,
       ),
     ),
   );
@@ -483,20 +251,13 @@ export function mount(root, run) {
       drawEditor();
       markGrid();
     }
-    if (changed("given")) loadLayers().then(() => state().fit && fit(state()));
-    else if (now.layer !== before.layer) layer.set(layerOf(now));
-    drawButton();
-    if (before && now.fit && changed("fit", "boxes", "layer", "given")) fit(now);
-    else if (before && fitted && fittedFor === wanted(now) && changed("maps", "seed")) {
-      fitted.slider?.set(Math.min(now.maps ?? fitted.positive, fitted.positive));
-      compare(now);
-    }
+    fitting.update(now, before);
   };
   update(state(), null);
   return {
     update,
     leave() {
-      clearTimeout(rest);
+      fitting.leave();
       grid.leave();
     },
   };

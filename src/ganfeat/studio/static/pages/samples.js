@@ -81,7 +81,7 @@ export function mount(root, run) {
             "figure",
             {},
             image(found.image, "What the generator makes of the point found", "large"),
-            h("figcaption", {}, "the nearest the generator draws"),
+            h("figcaption", {}, "what the generator draws there"),
           ),
         ),
         note(

@@ -5,7 +5,7 @@ import { lineChart, roomIn, short } from "../chart.js";
 import { h, swap } from "../dom.js";
 import { image } from "../pictures.js";
 import { set, state } from "../state.js";
-import { busy, button, failure, note, plural, slider, toggle } from "../widgets.js";
+import { busy, button, failure, note, plural, radios, slider, toggle } from "../widgets.js";
 
 export const title = "Training";
 export const lead = "The curves of the run, what they say about its health, and its samples over time.";
@@ -48,7 +48,9 @@ export function mount(root) {
       ),
       h(
         "p",
-        { class: `verdict ${alarms?.some((alarm) => alarm.up) ? "alarm" : ""} ${answer.records.length ? "" : "none"}` },
+        {
+          class: `verdict ${alarms?.some((alarm) => alarm.up) ? "alarm" : ""} ${answer.records.length && verdict !== "not measured" ? "" : "none"}`,
+        },
         verdict ? verdict[0].toUpperCase() + verdict.slice(1) : "Not measured",
       ),
       alarms?.length
@@ -169,47 +171,73 @@ export function mount(root) {
     });
   }
 
-  function showSheets({ sheets: all }) {
+  function showSheets({ sheets: both }) {
     const heading = h("h2", { id: "sheets-title" }, "Samples over time");
-    if (!all.length) {
+    if (!both.length) {
       swap(sheets, heading, note("The run kept no sample sheets."));
       return;
     }
+    // A run with an encoder keeps sheets of reconstructions, too: each kind has its own row in time.
+    const again = (name) => name.startsWith("reconstruction-");
+    const kinds = {
+      samples: both.filter((own) => !again(own.name)),
+      reconstructions: both.filter((own) => again(own.name)),
+    };
+    const kindNow = () => (kinds.samples.length && !again(state().sheet) ? "samples" : "reconstructions");
+    const all = () => (kinds[kindNow()].length ? kinds[kindNow()] : both);
     const find = () => {
-      const at = all.findIndex((sheet) => sheet.name === state().sheet);
-      return at < 0 ? all.length - 1 : at;
+      const at = all().findIndex((sheet) => sheet.name === state().sheet);
+      return at < 0 ? all().length - 1 : at;
     };
     const picture = image("", "", "sheet");
     // The sheet is enlarged by whole pixels as far as there is room.
-    const size = () => {
-      if (!picture.naturalWidth) return;
-      const room = sheets.clientWidth;
-      const times = Math.max(1, Math.min(3, Math.floor(Math.min(room, 720) / picture.naturalWidth)));
+    picture.addEventListener("load", () => {
+      const room = Math.min(sheets.clientWidth, 720);
+      const times = Math.max(1, Math.min(3, Math.floor(room / picture.naturalWidth)));
       picture.style.setProperty("width", `${picture.naturalWidth * times}px`);
-    };
-    picture.addEventListener("load", size);
+    });
     const caption = h("figcaption", {});
-    const time =
-      all.length > 1
-        ? slider({
-            label: "Sheet",
-            min: 0,
-            max: all.length - 1,
-            step: 1,
-            value: find(),
-            words: (k) => all[k].label,
-            onInput: (k) => set({ sheet: all[k].name }, { replace: true }),
-            key: "sheet",
+    const kind =
+      kinds.samples.length && kinds.reconstructions.length
+        ? radios({
+            label: "Show",
+            choices: [
+              ["samples", "samples"],
+              ["reconstructions", "reconstructions"],
+            ],
+            value: kindNow(),
+            key: "sheet-kind",
+            onChange: (own) => set({ sheet: kinds[own].at(-1).name }),
           })
         : null;
+    const time = slider({
+      label: "Sheet",
+      min: 0,
+      max: 0,
+      step: 1,
+      value: 0,
+      words: (k) => (all()[k] ?? all().at(-1)).label,
+      onInput: (k) => set({ sheet: all()[k].name }, { replace: true }),
+      key: "sheet",
+    });
     drawSheet = () => {
-      const sheet = all[find()];
-      time?.set(find());
+      const sheet = all()[find()];
+      time.set(find(), { max: all().length - 1 });
+      time.element.hidden = all().length < 2;
+      kind?.set(kindNow());
       picture.src = address("/api/sheet.png", { name: sheet.name });
-      picture.alt = `Samples: ${sheet.label}`;
-      caption.textContent = `${sheet.label}${all.length > 1 ? ` (${find() + 1} of ${plural(all.length, "sheet")}${sheet.name.startsWith("step-") ? "; the same points z on each" : ""})` : ""}`;
+      picture.alt = `Sheet: ${sheet.label}`;
+      const place = all().length > 1 ? ` (${find() + 1} of ${plural(all().length, "sheet")})` : "";
+      caption.textContent = again(sheet.name)
+        ? `${sheet.label}${place}: rows of pictures, and below each what encoder and generator make of it`
+        : `${sheet.label}${place}${place ? ": the same points z on each" : ""}`;
     };
-    swap(sheets, heading, time?.element, h("figure", {}, picture, caption));
+    swap(
+      sheets,
+      heading,
+      h("div", { class: "controls" }, kind?.element, time.element),
+      h("figure", {}, picture, caption),
+    );
     drawSheet();
   }
 

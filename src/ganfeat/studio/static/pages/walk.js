@@ -1,13 +1,13 @@
 // Walk: through the chosen points, with the picture of the place where one stands.
 
-import { address, explain, get, getPicture, newest } from "../api.js";
-import { roomIn, short, stepChart } from "../chart.js";
-import { calm, h, rove, swap } from "../dom.js";
+import { address, explain, getPicture, newest } from "../api.js";
+import { calm, h, swap } from "../dom.js";
 import { accept, carry } from "../drag.js";
-import { Label, image, imageOf, label, remember } from "../pictures.js";
+import { Label, image, imageOf, label } from "../pictures.js";
 import { LIMITS, add, move, remove } from "../points.js";
 import { set, state } from "../state.js";
-import { busy, button, failure, icon, iconButton, note, plural, radios, select, slider, toggle } from "../widgets.js";
+import { mountStrip } from "../strip.js";
+import { button, failure, icon, iconButton, note, radios, select, slider, toggle } from "../widgets.js";
 
 export const title = "Walk";
 export const lead =
@@ -20,11 +20,11 @@ export function mount(root, run) {
   let playing = 0;
   let reference = null;
   let url = "";
-  let stripAbort = null;
   let built = false;
 
   // --- the picture of the place t
   const picture = image("", "Picture at the place of the slider", "huge");
+  carry(picture, () => (reference ? [reference] : []));
   const where = h("figcaption", { class: "where" });
   const trouble = h("div", {});
   const show = newest(
@@ -38,14 +38,13 @@ export function mount(root, run) {
       reference = answer.reference;
       picture.dataset.t = now.t;
       pin.disabled = !reference;
-      if (reference) carry(picture, () => [reference]);
       trouble.replaceChildren();
     },
     (error) => {
       stop();
       swap(
         trouble,
-        failure(explain(error), () => show(state())),
+        failure(explain(error), () => update(state(), null)),
       );
     },
   );
@@ -96,10 +95,11 @@ export function mount(root, run) {
 
   // One point to the next takes two seconds; with reduced motion it goes in steps, one a second.
   function start() {
-    let before = performance.now();
+    let before = null;
     const quiet = calm();
     if (state().t >= legsOf(state()) - 1e-6) go(0);
     const frame = (time) => {
+      before ??= time;
       const legs = legsOf(state());
       if (!legs) {
         stop();
@@ -179,85 +179,7 @@ export function mount(root, run) {
     );
   }
 
-  // --- the strip, how even its steps are, and what of the data is nearest
-  const strip = h("div", { class: "strip-box", "aria-live": "off" });
-  async function drawStrip(now) {
-    stripAbort?.abort();
-    stripAbort = new AbortController();
-    const own = stripAbort;
-    strip.classList.add("stale");
-    if (!strip.children.length) strip.replaceChildren(busy("Drawing the strip…"));
-    try {
-      const answer = await get("/api/walk/strip", { ...path(now), frames: now.frames }, { signal: own.signal });
-      remember(answer.refs, answer.images, now.given);
-      const {
-        pixel_steps: steps,
-        jumps,
-        ratio,
-      } = answer.smoothness ?? { pixel_steps: answer.images.slice(1).map(() => 0), jumps: [], ratio: null };
-      const verdict =
-        ratio === null
-          ? "The picture does not change along this path."
-          : jumps.length
-            ? `${plural(jumps.length, "sharp jump")} marked: the largest step is ${short(ratio)} times the median one.`
-            : `No sharp jump: the largest step is ${short(ratio)} times the median one.`;
-      const cells = answer.images.map((source, k) =>
-        h(
-          "div",
-          { class: "frame" },
-          button(image(source, "", "cell"), () => (stop(), go(answer.t[k], {})), {
-            "aria-label": `Frame ${k + 1} of ${answer.images.length}: go to ${words(answer.t[k])}`,
-            "data-key": `frame-${k}`,
-            class: "bare",
-          }),
-          answer.neighbours
-            ? image(answer.neighbours[k], `Nearest training image to frame ${k + 1}`, "cell below")
-            : null,
-        ),
-      );
-      const frames = h("div", { class: "strip", role: "group", "aria-label": "Frames along the path" }, cells);
-      rove(frames, "button").refresh();
-      swap(
-        strip,
-        frames,
-        note(
-          answer.neighbours
-            ? "Above the frames, below each the nearest picture of the data."
-            : run.data
-              ? ""
-              : "Start the studio with --data to see the nearest picture of the data below each frame.",
-        ),
-        h(
-          "figure",
-          {},
-          h("h3", {}, "How much each step changes"),
-          stepChart({
-            width: roomIn(strip, 640),
-            steps: steps.map((size) => size ?? 0),
-            jumps,
-            words: `Change of the picture in ${plural(steps.length, "step")}. ${verdict}`,
-            onChoose: (k) => (stop(), go((answer.t[k] + answer.t[k + 1]) / 2, {})),
-          }),
-          h(
-            "figcaption",
-            {},
-            verdict,
-            " Bars: change of the picture per unit of z, as Euclidean distance over all pixels from 0 to 1. A click on a bar goes there.",
-          ),
-        ),
-        answer.memorisation ? note(memory(answer.memorisation)) : null,
-      );
-      strip.classList.remove("stale");
-    } catch (error) {
-      if (error.name !== "AbortError") {
-        strip.classList.remove("stale");
-        strip.replaceChildren(failure(explain(error), () => drawStrip(state())));
-      }
-    }
-  }
-
-  const memory = (found) =>
-    typeof found === "string" ? found : (found.words ?? `Memorisation score: ${short(found.score)}.`);
+  const strip = mountStrip(run, { words, path, go: (t) => (stop(), go(t, {})) });
 
   // --- the whole page
   const kind = radios({
@@ -312,7 +234,7 @@ export function mount(root, run) {
     "section",
     { "aria-labelledby": "walk-strip" },
     h("div", { class: "row between" }, h("h2", { id: "walk-strip" }, "Along the path"), frames.element),
-    strip,
+    strip.element,
   );
   accept(root, (references) => add("walk", references));
   drawPlay();
@@ -354,15 +276,12 @@ export function mount(root, run) {
       drawEmpty(now);
       return;
     }
-    if (now.t > legs) {
-      set({ t: legs }, { replace: true });
-      return;
-    }
+    const t = Math.min(now.t, legs);
     const fresh = !built;
     if (fresh) root.replaceChildren(stage, below);
     built = true;
-    along.set(now.t, { max: legs });
-    where.textContent = words(now.t);
+    along.set(t, { max: legs });
+    where.textContent = words(t);
     if (fresh || changed("walk", "closed", "given")) drawPoints(now);
     if (fresh || changed("walk", "closed", "given", "kind", "frames")) {
       kind.set(now.kind);
@@ -376,16 +295,16 @@ export function mount(root, run) {
         frames: 10,
         scale: Math.max(1, Math.round(128 / run.image_shape[1])),
       });
-      drawStrip(now);
+      strip.draw(now);
     }
-    if (fresh || changed("t", "walk", "closed", "given", "kind")) show(now);
+    if (fresh || changed("t", "walk", "closed", "given", "kind")) show({ ...now, t });
   };
   update(state(), null);
   return {
     update,
     leave() {
       stop();
-      stripAbort?.abort();
+      strip.leave();
       if (url) URL.revokeObjectURL(url);
     },
   };
