@@ -17,6 +17,10 @@ FEATURE_SETS = {"raw_pixels": "raw pixels", "pca": "PCA", "random_init": "random
 """Sets of features that every result compares, weakest first, and what a person calls them."""
 
 
+LARGEST_SEED = 2**32 - 1
+"""Of samples that have names, ``sSEED.INDEX``."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say ``" (did you mean 'width'?)"`` where a known name is close, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,22 +57,35 @@ class Studio:
     session: Any
 
 
-@pytest.fixture(scope="session")
-def studio(tiny_session: Any) -> Iterator[Studio]:
-    """The studio, served from a thread on a free port of this machine."""
+@contextmanager
+def served(session: Any, port: int = 0) -> Iterator[Studio]:
+    """A session's studio, from a thread on a port of this machine; 0 for a free one."""
     from ganfeat.studio.address import listen, url
     from ganfeat.studio.serve import make_server
 
     started = threading.Event()
-    sock = listen("127.0.0.1", 0)
-    server = make_server(tiny_session, sock, "127.0.0.1", started.set)
+    sock = listen("127.0.0.1", port)
+    server = make_server(session, sock, "127.0.0.1", started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     assert started.wait(20), "the server did not start"
-    yield Studio(url(sock, "127.0.0.1"), sock.getsockname()[1], tiny_session)
+    yield Studio(url(sock, "127.0.0.1"), sock.getsockname()[1], session)
     server.should_exit = server.force_exit = True
     thread.join(10)
     sock.close()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Studio]]:
+    """Give :func:`served`: test modules cannot import this file."""
+    return served
+
+
+@pytest.fixture(scope="session")
+def studio(tiny_session: Any) -> Iterator[Studio]:
+    """The studio of the tiny run."""
+    with served(tiny_session) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

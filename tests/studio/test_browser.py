@@ -15,10 +15,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from ganfeat import MGAN
+from ganfeat.data import load_images
+
 ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-quic --no-first-run "
     "--disable-component-update --disable-sync"
 ).split()
+SIZE = {"height": 40, "width": 80}
 PINS = "s0.1,s0.2,s0.3"
 BOXES = ";".join(f"s0.{i}:4,4,7,8" for i in range(6))
 # The pixels that an image shows: drawn on a canvas, because a source of the same name can show others.
@@ -58,6 +62,26 @@ def context() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def generators(studio_extra: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What the studio keeps of a run of three generators, without data."""
+    from ganfeat.studio.session import open_session
+
+    folder = tmp_path_factory.mktemp("mgan") / "three"
+    gan = MGAN(n_generators=3, n_components=8, width=4, batch_size=16, max_iter=2, precision="fp32", random_state=0)
+    gan.fit(load_images("digits", size=16, limit=48)).save(folder)
+    session = open_session(folder, device="cpu")
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def second(generators: Any, serve: Any) -> Iterator[Any]:
+    """The studio of that run."""
+    with serve(generators) as own:
+        yield own
+
+
 @dataclass
 class Sheet:
     """A page of the browser, with all that went wrong on it."""
@@ -93,12 +117,12 @@ def sheet(context: Any, studio: Any) -> Iterator[Callable[..., Sheet]]:
     """Make a page; afterwards, nothing may have gone wrong on any of them."""
     made = []
 
-    def make(width: int = 1280, height: int = 900) -> Sheet:
+    def make(width: int = 1280, height: int = 900, url: str = studio.url) -> Sheet:
         page = context.new_page()
         page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(20_000)
-        new = Sheet(page, studio.url)
-        host = urlsplit(studio.url).netloc
+        new = Sheet(page, url)
+        host = urlsplit(url).netloc
         page.on("console", lambda m: new.wrong.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: new.wrong.append(f"error {e}"))
         page.on("request", lambda r: new.wrong.append(f"left for {r.url}") if _is_away(r.url, host) else None)
@@ -497,6 +521,10 @@ def test_the_channel_browser_shows_another_channel(sheet: Callable[..., Sheet]) 
     assert own.query()["channel"] == "1"
     assert page.locator(".channel-table tbody").first.locator("tr").count() == 4
     assert page.locator(".boxed rect").count() == page.locator(".boxed img").count()
+    # Receptive fields are in pixels of the images that were searched, which a generator may draw in another size.
+    page.route("**/api/channel?*", lambda route: route.fulfill(json=route.fetch().json() | {"size": SIZE}))
+    page.get_by_role("button", name="Next channel").click()
+    own.until("document.querySelector('.receptive').getAttribute('viewBox') === '0 0 80 40'")
 
 
 def test_curves_are_chosen_and_read_and_the_sheets_have_a_slider(sheet: Callable[..., Sheet]) -> None:
@@ -541,3 +569,81 @@ def test_a_server_that_is_gone_is_said_and_comes_back(sheet: Callable[..., Sheet
     own.until("document.querySelector('.grid button')?.dataset.reference === 's1.0'")
     assert all("ERR_INTERNET_DISCONNECTED" in line for line in own.wrong)
     own.wrong.clear()
+
+
+def test_a_picture_is_searched_with_the_generator_that_is_chosen(
+    sheet: Callable[..., Sheet], second: Any, http: Any
+) -> None:
+    content = http.get("/api/image.png", params={"z": "s0.9"}).content
+    own = sheet(url=second.url)
+    page = own.open("samples?n=16&given=2")
+    page.get_by_label("PNG, JPEG or WebP").set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": content}
+    )
+    page.get_by_label("Generator").select_option("1")  # while it searches: what is found is still of the other one
+    page.locator(".inverted img").nth(1).wait_for()
+    z = second.session.z(own.query()["pins"])
+    shown = own.pixels(".inverted figure:nth-child(2) img").reshape(-1, 4)[:, 0]
+    drawn = [second.session.pictures(z[None], given)[0, ..., 0].ravel() for given in range(3)]
+    np.testing.assert_array_equal(shown, drawn[2])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert "generator 2" in page.locator(".inverted").inner_text()
+    np.testing.assert_array_equal(own.pixels(".pins img").reshape(-1, 4)[:, 0], drawn[1])
+    page.get_by_label("Generator").select_option("2")
+    own.until("location.hash.includes('given=2')")
+    np.testing.assert_array_equal(own.pixels(".pins img").reshape(-1, 4)[:, 0], drawn[2])
+
+
+def test_a_generator_that_the_run_has_not_becomes_its_last(sheet: Callable[..., Sheet], second: Any) -> None:
+    own = sheet(url=second.url)
+    page = own.open("samples?n=16&given=77")
+    assert page.get_by_label("Generator").input_value() == "2"
+    expected = second.session.pictures(second.session.latents(0)[:1], 2)[0, ..., 0].ravel()
+    np.testing.assert_array_equal(own.pixels(".grid img").reshape(-1, 4)[:, 0], expected)
+
+
+def test_another_run_at_the_same_address_is_shown_as_what_it_is(
+    sheet: Callable[..., Sheet], tiny_session: Any, generators: Any, serve: Any
+) -> None:
+    with serve(tiny_session) as first:
+        own = sheet(url=first.url)
+        page = own.open("samples?n=16&pins=s0.3")
+        page.locator(".grid img").first.wait_for()
+    page.get_by_role("button", name="Next seed").click()
+    page.locator("#banner").get_by_text("does not answer").wait_for()
+    with serve(generators, first.port):
+        own.until("(name) => document.querySelector('#run').textContent === name", generators.run.path.name)
+        own.until("document.querySelector('.grid button')?.dataset.reference === 's1.0'")
+        assert page.get_by_label("Generator").count() == 1
+        expected = generators.pictures(generators.z("s0.3")[None])[0, ..., 0].ravel()
+        np.testing.assert_array_equal(own.pixels(".pins img").reshape(-1, 4)[:, 0], expected)
+    assert all("ERR_CONNECTION" in line or "ERR_EMPTY" in line for line in own.wrong)
+    own.wrong.clear()
+
+
+def test_answers_that_come_late_do_not_replace_newer_ones(
+    sheet: Callable[..., Sheet], studio: Any, second: Any
+) -> None:
+    own = sheet(url=second.url)
+    held = []
+    page = own.page
+    page.route("**/api/filters?*discriminator*", lambda route: held.append(route))
+    own.open("features")
+    page.get_by_label("Network").select_option("classifier")
+    page.locator(".filter-list img").first.wait_for()
+    before = page.locator(".filter-list").inner_html()
+    with page.expect_response("**/api/filters?*discriminator*"):
+        held[0].fulfill(json={"network": "discriminator", "images": [], "n": 0})
+    page.wait_for_timeout(50)
+    assert page.locator(".filter-list").inner_html() == before
+
+    own = sheet(url=studio.url)
+    held = []
+    page = own.page
+    page.route("**/api/features?*", lambda route: held.append(route))
+    own.open("features?point=3")
+    own.until("document.querySelector('.progress-box')")
+    page.evaluate("location.hash = '#/features?point=5&colour=cluster'")
+    held[0].continue_()
+    page.locator(".query img[alt^='Picture 5']").wait_for()
+    assert page.get_by_label("Colour by").input_value() == "cluster"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -151,3 +152,5 @@ def test_beyond_this_machine_it_warns(
         said = capsys.readouterr()
         assert ("without a password" in said.err) is warned
         assert said.out.splitlines()[-1].startswith("http://127.0.0.1:")
+    assert main(["studio", str(tiny_run), "--no-open", "--port", "0", "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["url"].startswith("http://127.0.0.1:")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.points import REFERENCES, Generator, beside, least, refuse, scale_for
+from ganfeat.cli.points import REFERENCES, Generator, beside, refuse, scale_for, within
 from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ganfeat.latent import Direction
+
 SHOWN = 64
 SHOWN_COLUMNS = 8
+SHORT = 20
+"""Characters of a point's name that a message shows."""
 STEPS = 9
+FARTHEST = 1000.0
+"""Of --reach and --scale."""
 
 
 def arithmetic(
@@ -81,9 +86,7 @@ def arithmetic(
 
     screen = Screen(json, quiet)
     RunFolder(run).config()
-    least(("--seed", seed, 0), ("--scale", scale, 0), ("--reach", reach, 0))
-    if not (math.isfinite(scale) and math.isfinite(reach)):
-        raise InputError("--scale and --reach must be finite numbers")
+    within(("--scale", scale, 0, FARTHEST), ("--reach", reach, 0, FARTHEST), seed=seed)
     if (b or c) and not a:
         raise InputError("--b and --c are for --a: A - B + C needs at least --a")
     if bool(from_) != bool(to):
@@ -103,16 +106,21 @@ def arithmetic(
     pictures, rows = [], []
     named = {"a": a or [], "b": b or [], "c": c or [], "from": from_ or [], "to": to or [], "apply": apply or []}
     z = {name: generator.points(references, f"--{name}") for name, references in named.items()}
-    if a:
-        sums, picture = _sum(generator, {name: z[name] for name in "abc" if len(z[name])}, scale, seed)
+    _refuse_twins(named, z)
+    concepts = {name: z[name] for name in "abc" if len(z[name])}
+    summed = _summed(concepts, scale, seed) if a else None
+    moved = z["apply"] if apply else z["from"]
+    turned = _turned(z["from"], z["to"], moved, reach, seed) if from_ else None
+    if summed is not None:
+        sums, picture = _sum(generator, concepts, *summed, scale, seed)
         result["sum"] = {**{name: named[name] for name in "abc"}, **sums}
         pictures.append(picture)
         rows += [
             ["length of z: result, usual", f"{sums['length']:.2f}, {sums['usual length']:.2f}"],
             ["its neighbours, as unlike as unrelated samples", f"{100 * sums['neighbours apart']:.0f} %"],
         ]
-    if from_:
-        turn, picture = _turn(generator, z["from"], z["to"], z["apply"] if apply else z["from"], reach, seed)
+    if turned is not None:
+        turn, picture = _turn(generator, z["from"], z["to"], *turned, reach)
         result["turn"] = {name: named[name] for name in ("from", "to", "apply")} | turn
         pictures.append(picture)
         rows += [
@@ -181,18 +189,65 @@ def _numbered(images: NDArray[np.uint8], columns: int, height: int = 96) -> NDAr
     return np.concatenate(rows)
 
 
+def _refuse_twins(named: dict[str, list[str]], z: dict[str, NDArray[np.float32]]) -> None:
+    """Refuse a point that makes a direction twice: it would seem to separate better, or from itself."""
+    from ganfeat.errors import InputError
+
+    seen: dict[bytes, tuple[str, str]] = {}
+    for group in ("from", "to"):
+        for reference, point in zip(named[group], z[group], strict=True):
+            other, name = seen.setdefault((point + 0.0).tobytes(), (group, reference))
+            if name is reference and other == group:
+                continue
+            also = "" if name == reference else f", there as {_short(name)},"
+            raise InputError(
+                f"--{group} {_short(reference)}{also} stands in --{other} already: name every point of the two once"
+            )
+
+
+def _short(reference: str) -> str:
+    return reference if len(reference) <= SHORT else f"{reference[:SHORT]}..."
+
+
+def _near_enough(z: NDArray[np.float32], words: str, fix: str) -> None:
+    """Refuse, before anything is drawn, points that are too far out to have a name."""
+    import numpy as np
+
+    from ganfeat.errors import InputError
+    from ganfeat.latent.references import LARGEST
+
+    if np.abs(z).max() > LARGEST:
+        raise InputError(f"{words} has numbers beyond +-{LARGEST:g}, where no point of a network is: {fix}")
+
+
+def _summed(
+    z: dict[str, NDArray[np.float32]], scale: float, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A - B + C, and its neighbours."""
+    from ganfeat.latent import combine, noisy_neighbours
+
+    total = combine(z["a"], z.get("b"), z.get("c"))
+    _near_enough(total, "the sum of --a, --b and --c", "name other points")
+    around = noisy_neighbours(total, scale=scale, random_state=seed)
+    _near_enough(around, f"with --scale {scale:g}, a neighbour of the sum", "make it smaller")
+    return total, around
+
+
 def _sum(
-    generator: Generator, z: dict[str, NDArray[np.float32]], scale: float, seed: int
+    generator: Generator,
+    z: dict[str, NDArray[np.float32]],
+    total: NDArray[np.float32],
+    around: NDArray[np.float32],
+    scale: float,
+    seed: int,
 ) -> tuple[dict[str, Any], Any]:
     """A - B + C: numbers, and the sheet as in fig. 7 of the DCGAN paper."""
     import numpy as np
 
-    from ganfeat.latent import combine, combine_pixels, noisy_neighbours, vector_reference
+    from ganfeat.latent import combine_pixels, vector_reference
     from ganfeat.pictures import captioned, tile
     from ganfeat.report.explorations import Picture
 
-    total = combine(z["a"], z.get("b"), z.get("c"))
-    around = noisy_neighbours(total, scale=scale, random_state=seed)
     images = {name: generator.draw(points) for name, points in z.items()}
     grid = generator.draw(np.concatenate([around[:4], total[None], around[4:]]))
     middle, neighbours = grid[4], np.delete(grid, 4, axis=0)
@@ -224,30 +279,41 @@ def _sum(
     return numbers, Picture("arithmetic.png", captioned(parts, scale_for(grid, 8)), caption, alt)
 
 
-def _turn(
-    generator: Generator,
-    without: NDArray[np.float32],
-    having: NDArray[np.float32],
-    moved: NDArray[np.float32],
-    reach: float,
-    seed: int,
-) -> tuple[dict[str, Any], Any]:
-    """Images moved along the direction from a group to another, as in fig. 8 of the DCGAN paper; and at random."""
+def _turned(
+    without: NDArray[np.float32], having: NDArray[np.float32], moved: NDArray[np.float32], reach: float, seed: int
+) -> tuple[Direction, NDArray[np.float64], list[NDArray[np.float32]]]:
+    """The direction from a group to another, the steps, and points moved along it; and along a random one."""
     import numpy as np
 
-    from ganfeat.latent import along_direction, direction, vector_reference
-    from ganfeat.pictures import captioned, tile
-    from ganfeat.report.explorations import Picture
+    from ganfeat.latent import along_direction, direction
 
     found = direction(without, having)
     noise = np.random.default_rng(seed).standard_normal(len(found.vector))
     random = noise * (np.linalg.norm(found.vector) / np.linalg.norm(noise))
     steps = np.linspace(-reach, reach, STEPS)
-    sheets, ways = [], []
-    for vector in (found.vector, random):
-        way = along_direction(moved, vector, steps)
-        ways.append(way)
-        sheets.append(tile(generator.draw(way.reshape(-1, way.shape[-1])), columns=STEPS))
+    ways = [along_direction(moved, vector, steps) for vector in (found.vector, random)]
+    for way in ways:
+        _near_enough(way, f"with --reach {reach:g}, a moved point", "make it smaller")
+    return found, steps, ways
+
+
+def _turn(
+    generator: Generator,
+    without: NDArray[np.float32],
+    having: NDArray[np.float32],
+    found: Direction,
+    steps: NDArray[np.float64],
+    ways: list[NDArray[np.float32]],
+    reach: float,
+) -> tuple[dict[str, Any], Any]:
+    """Images moved along the direction from a group to another, as in fig. 8 of the DCGAN paper; and at random."""
+    import numpy as np
+
+    from ganfeat.latent import vector_reference
+    from ganfeat.pictures import captioned, tile
+    from ganfeat.report.explorations import Picture
+
+    sheets = [tile(generator.draw(way.reshape(-1, way.shape[-1])), columns=STEPS) for way in ways]
     groups = [generator.draw(group) for group in (without, having)]
     parts = [
         ("From: exemplars", tile(groups[0], columns=min(STEPS, len(groups[0])))),
@@ -258,7 +324,7 @@ def _turn(
     caption = generator.words(
         "Moved along the direction between the means of two groups; below, along a random one of the same length."
     )
-    alt = f"Two groups of exemplars, and {len(moved)} rows of {STEPS} images each along the direction and a random one"
+    alt = f"Two groups of exemplars, and {len(ways[0])} rows of {STEPS} images each along the direction and a random one"
     numbers = {
         "direction": vector_reference(found.vector),
         "separation": found.separation,
@@ -273,7 +339,7 @@ def _turn(
 def _remarks(result: dict[str, Any]) -> list[str]:
     """What is to be known beside the pictures."""
     lines = [f"arithmetic.json names the {'result' if 'sum' in result else 'moved points'} (v...) for further use."]
-    few = [name for name in "abc" if 0 < len(result.get("sum", {}).get(name, [])) < 3]
+    few = [name for name in "abc" if 0 < len(set(result.get("sum", {}).get(name, []))) < 3]
     if few:
         lines.append(f"{shlex.join(f'--{name}' for name in few)}: fewer than three points give unstable results.")
     if "sum" in result:

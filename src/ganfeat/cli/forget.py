@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from ganfeat.cli.points import Generator
     from ganfeat.inspection.boxes import Box, Boxes
     from ganfeat.inspection.forgetting import Forgetting
     from ganfeat.report.explorations import Picture
 
 COLUMNS = 16
 WIDEST = 1300
-MOST = 256
 
 
 def forget(
@@ -57,7 +56,8 @@ def forget(
 
     You say where the object is, by boxes on some 30 samples or more. A logistic regression finds the maps of a layer
     of G that are on inside them. The same samples are drawn without these maps, and, as the control, without as many
-    random ones. How much of the object went is told by a probe that learns from the boxes, too, but sees images alone.
+    random ones. How much of the object went is told by a probe that learns from the boxes, too, but sees images alone;
+    of each sample with boxes, by maps and a probe that others' boxes choose.
 
     First without --boxes: it writes a numbered sheet of samples, and a file to fill in. Or draw them with the mouse in
     `ganfeat studio RUN`.
@@ -70,20 +70,22 @@ def forget(
         Run folder of a method with a convolutional generator.
     """
     from ganfeat.checkpoint import RunFolder
+    from ganfeat.cli.points import Generator, refuse
     from ganfeat.errors import InputError
+    from ganfeat.latent.references import DRAWN, LARGEST_SEED
 
     screen = Screen(json, quiet)
     RunFolder(run).config()
     for name, value, least, most in (
-        ("--samples", samples, 1, MOST),
+        ("--samples", samples, 1, DRAWN),
         ("--draws", draws, 1, 1000),
         ("--maps", 1 if maps is None else maps, 1, 10**6),
-        ("--seed", seed, 0, 2**32 - 1),
+        ("--seed", seed, 0, LARGEST_SEED),
     ):
         if not least <= value <= most:
             raise InputError(f"{name} {value} must be {least} to {most}")
     out = run / "forget" if out is None else out
-    _refuse(out)
+    refuse(out)
     if boxes is not None and not boxes.is_file():
         raise InputError(
             f"there is no file {boxes}: `ganfeat forget {run}` writes a template of it, or draw boxes in "
@@ -91,51 +93,47 @@ def forget(
         )
     screen.start()
 
-    from ganfeat.estimators import load
     from ganfeat.inspection.boxes import read_boxes
     from ganfeat.inspection.forgetting import find_layer
 
     with screen.stage("reading the run", 0):
-        gan = load(run, device=device)
+        generator = Generator(run, device, given)
+    gan = generator.gan
     if not hasattr(gan, "generator_"):
         raise InputError(f"{run} was trained by {gan.method}, which has no generator that could forget")
-    shown = gan.latents(MOST, seed)[:samples]
-    value = _value(gan, given)
-    size = gan.picture(shown[:1], value).shape[1:3]
+    shown = generator.drawn(seed)[:samples]
     if boxes is None:
-        find_layer(gan.decoder(value), gan.latents(MOST, seed)[:2], layer)
-        return _template(screen, run, out, gan, shown, seed, value)
-    found = read_boxes(boxes, size)
-    if found.given is not None:
-        told = _value(gan, found.given, f"{boxes}: ")
-        if given is not None and value != told:
-            raise InputError(f"the boxes in {boxes} were drawn for given {found.given}, not {given}: leave --given out")
-        value = told
-    z, by_sample = _samples(gan, found, boxes)
+        find_layer(gan.decoder(generator.given), generator.drawn(seed)[:2], layer)
+        return _template(screen, generator, out, shown, seed)
+    found = read_boxes(boxes, generator.draw(shown[:1]).shape[1:3])
+    value = _told(generator, found, boxes, given)
+    z, by_sample = _samples(generator, found, boxes)
     return _Work(screen, run, gan, value, boxes, z, by_sample, layer, maps, shown, draws, seed, out).do()
 
 
-def _samples(gan: Any, found: Boxes, path: Path) -> tuple[NDArray[np.float32], list[list[Box]]]:
+def _told(generator: Generator, found: Boxes, path: Path, given: str | None) -> Any:
+    """What G was told when the boxes of a file were drawn."""
+    from ganfeat.errors import InputError
+
+    if found.given is None:
+        return generator.given
+    condition = generator.gan.condition
+    for value in () if condition is None else condition[1]:
+        if str(value) == str(found.given):
+            if given is not None and value != generator.given:
+                raise InputError(f"the boxes in {path} were drawn for given {value}, not {given}: leave --given out")
+            return value
+    known = "nothing beside z" if condition is None else f"one of {', '.join(map(str, condition[1]))}"
+    raise InputError(f'{path} was drawn with "given": {found.given}, and {generator.run} is told {known}: other boxes?')
+
+
+def _samples(generator: Generator, found: Boxes, path: Path) -> tuple[NDArray[np.float32], list[list[Box]]]:
     """Latents of the samples with boxes, and the boxes of each."""
     import numpy as np
 
-    from ganfeat.errors import InputError
-    from ganfeat.latent import DRAWN, read_reference
-
-    drawn: dict[int, NDArray[np.float32]] = {}
-
-    def draw(number: int) -> NDArray[np.float32]:
-        if number not in drawn:
-            drawn.clear()  # a file may name thousands of seeds
-            drawn[number] = gan.latents(DRAWN, number)
-        return drawn[number]
-
+    by_sample = found.by_sample()
     samples: dict[bytes, tuple[NDArray[np.float32], list[Box]]] = {}  # one may stand there by two names
-    for name, boxes in found.by_sample().items():
-        try:
-            z = read_reference(name, int(gan.n_components), draw)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    for z, boxes in zip(generator.points(list(by_sample), f"{path}:"), by_sample.values(), strict=True):
         samples.setdefault(z.tobytes(), (z, []))[1].extend(boxes)
     return np.stack([z for z, _ in samples.values()]), [boxes for _, boxes in samples.values()]
 
@@ -167,12 +165,12 @@ class _Work:
         from ganfeat.errors import InputError
         from ganfeat.inspection.effect import counts, effect
         from ganfeat.inspection.forgetting import draw_without, find_layer, fit_forgetting
-        from ganfeat.inspection.presence import fit_presence
+        from ganfeat.inspection.presence import eyes, fit_presence
         from ganfeat.report.explorations import write_exploration
         from ganfeat.report.forget import HEADINGS, effect_notes, effect_rows
 
         screen = self.screen
-        place = find_layer(self.decoder, self.gan.latents(MOST, 0)[:2], self.layer)
+        place = find_layer(self.decoder, self.z[:2], self.layer)
         whole = draw_without(self.decoder, self.z, place)
         with screen.stage("finding the maps", 0):
             found = fit_forgetting(self.decoder, self.z, self.boxes, whole.shape[1:3], layer=self.layer, seed=self.seed)
@@ -188,7 +186,9 @@ class _Work:
                 f"give 1 to {positive}"
             )
         with screen.stage("training the probe", 0):
-            describe, sees = self._eyes(whole.shape[1:])
+            has_d = "discriminator" in self.gan.objective_.taps()
+            network = self.gan.extractor("discriminator", taps="all", pool=None) if has_d else None
+            describe, sees = eyes(network, whole.shape[1:])
             presence = fit_presence(whole, self.boxes, describe, seed=self.seed)
         with screen.stage("dropping maps", 0) as update:
             curve = effect(
@@ -222,6 +222,7 @@ class _Work:
                 "positive": positive,
                 "dropped": number,
                 "order": found.order.tolist(),
+                "others": [order.tolist() for order in found.others],
                 "weights": [round(float(w), 5) for w in found.weight],
             },
             "regression": found.held_out,
@@ -241,17 +242,6 @@ class _Work:
         screen.say(f"Written: {', '.join(map(str, files))}")
         screen.next(["ganfeat", "report", str(self.run)])
         return 0
-
-    def _eyes(self, image_shape: tuple[int, ...]) -> tuple[Any, str]:
-        """What the probe sees of images, and how it is called."""
-        from ganfeat.inspection.presence import network_positions, patch_positions
-
-        if "discriminator" in self.gan.objective_.taps() and tuple(self.gan.image_shape_) == tuple(image_shape):
-            extractor = self.gan.extractor("discriminator", taps="all", pool=None)
-            found = network_positions(extractor)
-            if found is not None:
-                return found[0], f"D's {found[1]}"
-        return patch_positions, "patches of 5 x 5 pixels (there is no convolutional D for images of this size)"
 
     def _picture(self, found: Forgetting, number: int) -> Picture:
         """Before, after, control."""
@@ -280,8 +270,8 @@ class _Work:
             scale = min(4, max(1, WIDEST // (columns * (images.shape[2] + 1))))
             parts.append((text, tile(with_boxes(images, self.boxes[:boxed] if i == 0 else (), scale), columns)))
         caption = (
-            f"Samples as they are (boxes drawn), without the {number} maps that draw what is in the boxes, and without "
-            f"{number} random maps."
+            f"Samples as they are (boxes drawn), without the {number} maps that draw what is in the boxes, by all of them, "
+            f"and without {number} random maps."
         )
         alt = f"{n} samples of the generator three times: whole, with the found maps dropped, with random maps dropped"
         return Picture("forget.png", captioned(parts), caption, alt)
@@ -314,7 +304,7 @@ class _Work:
             screen.say(note)
 
 
-def _template(screen: Screen, run: Path, out: Path, gan: Any, shown: NDArray[np.float32], seed: int, value: Any) -> int:
+def _template(screen: Screen, generator: Generator, out: Path, shown: NDArray[np.float32], seed: int) -> int:
     """A numbered sheet of samples, and a file of boxes to fill in."""
     import json
 
@@ -324,7 +314,7 @@ def _template(screen: Screen, run: Path, out: Path, gan: Any, shown: NDArray[np.
     from ganfeat.latent import sample_reference
     from ganfeat.pictures import write_png
 
-    images = gan.picture(shown, value)
+    run, value, images = generator.run, generator.given, generator.draw(shown)
     names = [sample_reference(seed, i) for i in range(len(shown))]
     scale = max(1, min(6, 160 // max(images.shape[1:3])))
     out.mkdir(parents=True, exist_ok=True)
@@ -351,32 +341,3 @@ def _template(screen: Screen, run: Path, out: Path, gan: Any, shown: NDArray[np.
     )
     screen.next(["ganfeat", "forget", str(run), "--boxes", str(file)])
     return 0
-
-
-def _value(gan: Any, given: Any, place: str = "--given: ") -> Any:
-    """The value of G's condition that was meant; the first where none was."""
-    from ganfeat.errors import InputError
-
-    condition = gan.condition
-    if condition is None:
-        if given is not None:
-            raise InputError(f"{place}the generator of {gan.method} is told nothing beside z: leave {given!r} out")
-        return None
-    name, values = condition
-    if given is None:
-        return values[0]
-    for value in values:
-        if str(value) == str(given):
-            return value
-    raise InputError(f"{place}there is no {name} {given}: choose one of {', '.join(map(str, values))}")
-
-
-def _refuse(out: Path) -> None:
-    """Raise InputError, before the work, where nothing could be written after it."""
-    from ganfeat.errors import InputError
-
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {out}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {out}: {there} may not be written to; name another folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,9 @@ def write_gif(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
     """Write ``uint8 (n, h, w, c)`` as a GIF that repeats. GIFs know hundredths of a second only."""
     from PIL import Image
 
-    pictures = [Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in _large(frames)]
+    pictures = (Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in _large(frames))
     pause = max(2, round(100 / fps)) * 10
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+    next(pictures).save(path, format="GIF", save_all=True, append_images=pictures, duration=pause, loop=0)
 
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
@@ -39,25 +40,24 @@ def write_mp4(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
         import av
     except ImportError:
         raise MissingExtraError("av", "video", "writing MP4") from None
-    large = _large(frames)
-    if large.shape[3] == 1:
-        large = large.repeat(3, axis=3)
-    height, width = large.shape[1:3]
-    large = np.pad(large, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 wants even sides
+    height, width = next(_large(frames)).shape[:2]
+    even = ((0, height % 2), (0, width % 2), (0, 0))  # 4:2:0 wants even sides
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("h264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = large.shape[2], large.shape[1], "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         stream.options = {"crf": "18"}
-        for frame in large:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        for frame in _large(frames):
+            picture = np.pad(frame.repeat(3, axis=2) if frame.shape[2] == 1 else frame, even, mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 
-def _large(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Enlarged; of channels other than 1 or 3 their mean."""
+def _large(frames: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """One after the other, enlarged; of channels other than 1 or 3 their mean."""
     import numpy as np
 
-    if frames.shape[3] not in (1, 3):
-        frames = frames.mean(axis=3, keepdims=True).astype(np.uint8)
     scale = max(1, SIDE // max(frames.shape[1:3]))
-    return frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    for frame in frames:
+        if frame.shape[2] not in (1, 3):
+            frame = frame.mean(axis=2, keepdims=True).astype(np.uint8)
+        yield frame.repeat(scale, axis=0).repeat(scale, axis=1)

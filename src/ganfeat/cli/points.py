@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
+from ganfeat.config import LARGEST_SEED
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -35,13 +37,14 @@ class Generator:
 
     def __init__(self, run: Path, device: str, given: str | None) -> None:
         from ganfeat.estimators import load
+        from ganfeat.latent import DRAWN
 
         self.run = run
         self.gan = load(run, device=device)
         self.n_components = int(self.gan.n_components)
-        self.prior = str(getattr(self.gan, "prior", "normal"))
+        self.prior = str(self.gan.prior)
         self.given = self._given(given)
-        self.drawn = cache(lambda seed: self.gan.latents(256, seed))
+        self.drawn = cache(lambda seed: self.gan.latents(DRAWN, seed))
 
     def _given(self, text: str | None) -> Any:
         """The value of the condition that was typed; the first by default, None of a G that is told nothing."""
@@ -125,13 +128,17 @@ def refuse(out: Path) -> None:
         raise InputError(f"--out {out}: {there} may not be written to; name another folder")
 
 
-def least(*options: tuple[str, float, float]) -> None:
-    """Raise InputError for an option below its least value: name, value, least."""
+def within(*options: tuple[str, float, float, float | None], seed: int) -> None:
+    """Raise InputError for an option out of its range: name, value, least, most; or a seed whose samples have no names.
+
+    NaN is out of any range.
+    """
     from ganfeat.errors import InputError
 
-    for name, value, smallest in options:
-        if not value >= smallest:
-            raise InputError(f"{name} {value} must be at least {smallest}")
+    for name, value, least, most in (*options, ("--seed", seed, 0, LARGEST_SEED)):
+        if not value >= least or (most is not None and value > most):
+            also = "" if most is None else f" and at most {most:,}"
+            raise InputError(f"{name} {value} must be at least {least}{also}")
 
 
 def scale_for(images: NDArray[np.uint8], columns: int, width: int = 900) -> int:

@@ -63,16 +63,14 @@ def saliency(
         Images, as `ganfeat train` takes them; with labels, it is counted how often a channel's images are of one class.
     """
     from ganfeat.checkpoint import RunFolder
-    from ganfeat.cli.points import refuse
+    from ganfeat.cli.points import refuse, within
     from ganfeat.errors import InputError
 
     screen = Screen(json, quiet)
     config = RunFolder(run).config()
     if RunFolder(data).exists:
         raise InputError(f"DATA, the second argument, is images, and {data} is a run folder: ganfeat saliency RUN DATA")
-    for name, value, least, most in (("--top", top, 1, MOST), ("--seed", seed, 0, None)):
-        if value < least or (most is not None and value > most):
-            raise InputError(f"{name} {value} must be at least {least}" + (f" and at most {most}" if most else ""))
+    within(("--top", top, 1, MOST), seed=seed)
     if channels is not None and not 1 <= len(channels) <= MOST:
         raise InputError(f"--channels names {len(channels)}: give 1 to {MOST}, e.g. --channels 0 1 2")
     if not config["scaling"]["integer"]:
@@ -184,7 +182,8 @@ def _table(trained: Any, random: Any) -> tuple[list[str], list[list[str]]]:
         for row in side.rows:
             cells = [f"{row['channel']}" + ("" if side is trained else ", untrained"), f"{row['strongest']:.2f}"]
             if counted:
-                cells += [row["class"], percent(row["class share"])]
+                share = row["class share"]
+                cells += ["-", "-"] if share is None else [row["class"], percent(share)]
             halves, alike = ([row[key.format(rule)] for rule in RULES] for key in (HALF, LIKE))
             cells.append(" / ".join("-" if value is None else percent(value) for value in halves))
             cells.append(" / ".join("-" if value is None else f"{value:.2f}" for value in alike))
@@ -198,16 +197,31 @@ def _in_words(result: dict[str, Any]) -> list[str]:
     if chance:
         trained, random = result["trained"]["all"], result["untrained"]["all"]
         lines.append(
-            f"Over all {result['channels']} channels, the most frequent class is {percent(trained['class share'])} % "
-            f"of a channel's top {chance['images']} images ({percent(random['class share'])} % untrained, "
-            f"{percent(chance['mean'])} % of as many images at random). {percent(trained['above chance'])} % of the "
-            f"channels ({percent(random['above chance'])} % untrained) exceed what 95 % of random draws stay below."
+            f"Over {_channels(result['channels'], trained['left out'])}, the most frequent class is "
+            f"{_share(trained['class share'])} of a channel's top {chance['images']} images "
+            f"({_share(random['class share'])} untrained, {_share(chance['mean'])} of as many images at random). "
+            f"{_share(trained['above chance'])} of the channels ({_share(random['above chance'])} untrained) exceed "
+            "what 95 % of random draws stay below."
         )
+        if trained["left out"] or random["left out"]:
+            lines.append(
+                f"Not counted: {trained['left out']} channels ({random['left out']} untrained) that give the last of "
+                f"these {chance['images']} images and the next one the same value, mostly 0: the order of DATA would "
+                "choose for them."
+            )
     lines.append(
         "'Like another channel's' is the correlation with the gradient of the channel that is excited most at the same "
         "place of the same images: the nearer to 1, the less of the picture is about this channel."
     )
     return lines
+
+
+def _channels(n: int, left_out: int) -> str:
+    return f"{n - left_out} of {n} channels" if left_out else f"all {n} channels"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{percent(value)} %"
 
 
 def _pictures(looked: Any, twin: Any, trained: Any, random: Any, gan: Any, words: str) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Device, Quiet, Screen, Seed
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed
 
 
 def studio(
@@ -33,6 +33,7 @@ def studio(
     ] = None,
     device: Device = "auto",
     seed: Seed = 0,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Explore a run by hand, in the browser: samples, walks, arithmetic, forgetting, features, training.
@@ -50,7 +51,7 @@ def studio(
     from ganfeat.checkpoint import RunFolder
     from ganfeat.errors import InputError, MissingExtraError
 
-    screen = Screen(False, quiet)
+    screen = Screen(json, quiet)
     RunFolder(run).config()
     for name, value, least, most in (("--limit", limit, 1, None), ("--seed", seed, 0, 2**32 - 1)):
         if value < least or (most is not None and value > most):
@@ -84,7 +85,10 @@ def studio(
 
         def ready() -> None:
             screen.say("Ctrl-C ends it. The page:")
-            print(address, flush=True)
+            screen.result({"run": str(run), "network": session.gan.describe(), "url": address})
+            if not json:
+                print(address)
+            sys.stdout.flush()
             if open and _has_display():
                 _show(address)
 

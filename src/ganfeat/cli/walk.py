@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ganfeat.cli.points import REFERENCES, Generator, in_columns, least, refuse, scale_for
+from ganfeat.cli.points import REFERENCES, Generator, in_columns, refuse, scale_for, within
 from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_POINTS = 100
+MOST_FRAMES = 2048
+"""Of a walk; they are kept in memory, as are those of its GIF, which are larger and up to twice as many."""
+MOST_FPS = 240
 COMPARED = 64
 """Samples that images are compared with, so that an error means something."""
 
@@ -100,9 +103,13 @@ def walk(
     screen = Screen(json, quiet)
     RunFolder(run).config()
     named = list(points or [])
-    least(("--number", number, 2), ("--frames", frames, 1), ("--fps", fps, 1), ("--seed", seed, 0))
-    if limit is not None:
-        least(("--limit", limit, 3))
+    within(
+        ("--number", number, 2, None),
+        ("--frames", frames, 1, MOST_FRAMES),
+        ("--fps", fps, 1, MOST_FPS),
+        ("--limit", 3 if limit is None else limit, 3, None),
+        seed=seed,
+    )
     if data is None and (limit is not None or test is not None):
         name = "--limit" if limit is not None else "--test"
         raise InputError(f"{name} is for --data, the images that the run learned from: name them, or leave it out")
@@ -111,6 +118,12 @@ def walk(
     found = len(named) + len(images or [])
     if not 2 <= found <= MOST_POINTS:
         raise InputError(f"a walk goes through 2 to {MOST_POINTS} points, and here are {found}: name others")
+    legs = found if closed else found - 1
+    if legs * frames > MOST_FRAMES:
+        raise InputError(
+            f"--frames {frames} for each of {legs} legs: a walk has at most {MOST_FRAMES:,} frames; give --frames "
+            f"{MOST_FRAMES // legs}, or fewer points"
+        )
     for name, source in (("--data", data), ("--test", test)):
         if source is not None and RunFolder(source).exists:
             raise InputError(f"{name} {source} is a run folder: name images")
@@ -118,6 +131,8 @@ def walk(
     refuse(out)
     moving_as = _video(video)
     screen.start()
+
+    from tempfile import TemporaryDirectory
 
     import numpy as np
 
@@ -139,19 +154,20 @@ def walk(
         pictures = generator.draw(path)
     training = None if data is None else _images(screen, generator, "--data", data, limit)
     held_out = None if test is None else _images(screen, generator, "--test", test, None)
-    features = [_features(screen, generator, network, x) for x in (pictures, training, held_out)]
-    with screen.stage("measuring", 0):
-        measured = smoothness(
-            path,
-            pictures,
-            features[0],
-            training,
-            features[1],
-            held_out=held_out,
-            held_out_features=features[2],
-            random_state=seed,
-            device=str(generator.gan.device_),
-        )
+    with TemporaryDirectory(prefix="ganfeat-") as folder:
+        features = _features(screen, generator, network, (pictures, training, held_out), Path(folder))
+        with screen.stage("measuring", 0):
+            measured = smoothness(
+                path,
+                pictures,
+                features[0],
+                training,
+                features[1],
+                held_out=held_out,
+                held_out_features=features[2],
+                random_state=seed,
+                device=str(generator.gan.device_),
+            )
     result = {
         "command": this_command(),
         **generator.describe(),
@@ -272,23 +288,42 @@ def _about(generator: Generator, source: str | None, limit: int | None, images: 
 
 
 def _features(
-    screen: Screen, generator: Generator, network: str | None, images: NDArray[np.uint8] | None
-) -> NDArray[Any] | None:
-    """The network's top layer; None where it takes images of another size than G draws."""
-    from ganfeat.errors import InputError
+    screen: Screen,
+    generator: Generator,
+    network: str | None,
+    sets: Sequence[NDArray[np.uint8] | None],
+    folder: Path,
+) -> list[NDArray[Any] | None]:
+    """The network's top layer; None of no images, and of all where it takes another size than G draws.
 
-    if images is None:
-        return None
-    if images.shape[1:] != generator.gan.image_shape_:
+    Where they are too many for the memory, they are memory maps of files in the folder.
+    """
+    from ganfeat.errors import InputError
+    from ganfeat.features import needs_file
+
+    given = [images for images in sets if images is not None]
+    if given[0].shape[1:] != generator.gan.image_shape_:
         if network is not None:
             raise InputError(
-                f"--network {network} takes {generator.gan.image_shape_} images, and G draws {images.shape[1:]}: "
+                f"--network {network} takes {generator.gan.image_shape_} images, and G draws {given[0].shape[1:]}: "
                 "leave it out"
             )
-        return None
+        return [None] * len(sets)
     extractor = generator.gan.extractor(network, taps=[-1])
-    with screen.stage("extracting features", len(images)) as update:
-        return extractor.transform(images, update)
+    to_files = needs_file(
+        extractor, sum(map(len, given)), folder, "use --limit, or set TMPDIR to a folder on a larger disk"
+    )
+    found: list[NDArray[Any] | None] = []
+    for i, images in enumerate(sets):
+        if images is None:
+            found.append(None)
+            continue
+        with screen.stage("extracting features", len(images)) as update:
+            if to_files:
+                found.append(extractor.transform_to(folder / f"{i}.npy", images, update))
+            else:
+                found.append(extractor.transform(images, update))
+    return found
 
 
 def _numbers(measured: Any) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What dropping maps does to an object and to the rest of the images, beside dropping as many random ones."""
+"""What dropping maps does to an object and to the rest of the images, beside dropping as many random ones.
+
+Maps that were chosen by an image, and a probe that learned from it, would both do better on it than on any other. So each
+image is drawn without the maps that the *other* folds' images choose, and judged by a probe that learned from others.
+"""
 
 from __future__ import annotations
 
@@ -40,25 +44,30 @@ def effect(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Draw the images with boxes without the first maps, and without random ones, and measure both.
+    """Draw the images with boxes without the first maps that others choose, and without random ones, and measure both.
+
+    What is measured is thus the method, with four fifths of the boxes or so (five folds), and not ``found.order``, which
+    all images have a say in.
 
     Parameters
     ----------
     decoder, z_ND, boxes
         As :func:`~ganfeat.inspection.forgetting.fit_forgetting` had them.
     found : Forgetting
+        Its ``others`` are what is dropped (:meth:`~ganfeat.inspection.forgetting.Forgetting.unseen`).
     presence : Presence
     numbers : sequence of int
-        How many of the maps with a positive weight to drop, each time anew.
+        How many of the maps with a positive weight to drop, each time anew; of an image whose others have fewer, all.
     draws : int
-        Of random maps for every number, from all maps of the layer.
+        Of random maps for every number, from all maps of the layer; of each image as many as are dropped of it.
     seed : int
     progress : callable(done, total)
 
     Returns
     -------
     list of dict
-        One a number. ``maps``; ``dropped`` and ``random``, each with the measures of
+        One a number. ``maps``; ``of_folds``, how many are dropped in each fold; ``shared``, how many of them are among
+        the first so many of ``found.order``, as a mean share over images; ``dropped`` and ``random``, each with the measures of
         :func:`~ganfeat.inspection.presence.measure` as ``{"mean", "ci95", "images"}`` over images (random: of each
         image's mean over the draws; ``of_draws`` has the means of each draw's presence) and ``gone``, see
         :func:`gone`. ``beyond_random``: by how much presence is lower than without random maps, image by image.
@@ -68,16 +77,20 @@ def effect(
     rows = []
     for i, number in enumerate(numbers):
         progress(i, len(numbers))
-        dropped = measure(presence, before, draw_without(decoder, z_ND, found.layer, found.order[:number]), boxes)
-        random = [
-            measure(presence, before, draw_without(decoder, z_ND, found.layer, maps), boxes)
-            for maps in random_maps(found.layer, number, draws if number else 1, seed)
-        ]
+        unseen = found.unseen(number)
+        dropped = measure(presence, before, draw_without(decoder, z_ND, found.layer, unseen), boxes)
+        random = []
+        for maps in random_maps(found.layer, number, draws if number else 1, seed):
+            after = draw_without(decoder, z_ND, found.layer, [maps[: len(others)] for others in unseen])
+            random.append(measure(presence, before, after, boxes))
+        shares = [np.isin(maps, found.order[:number]).mean() for maps in unseen if len(maps)]
         mean = {name: np.mean([each[name] for each in random], axis=0) for name in MEASURES}
         of_draws = [float(each["presence"].mean()) for each in random]
         rows.append(
             {
                 "maps": int(number),
+                "of_folds": [len(order[:number]) for order in found.others],
+                "shared": float(np.mean(shares)) if shares else None,
                 "dropped": {**_summaries(dropped), "gone": gone(whole, dropped["presence"], seed)},
                 "random": {**_summaries(mean), "gone": gone(whole, mean["presence"], seed), "of_draws": of_draws},
                 "beyond_random": over_images(mean["presence"] - dropped["presence"]),

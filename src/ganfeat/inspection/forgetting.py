@@ -76,6 +76,10 @@ class Forgetting:
         What the regression is worth on images that it has not seen (:class:`~ganfeat.inspection.positions.HeldOut`).
     lowest : float
         Smallest activation seen. Where it is below 0, a map of zeros is not a map that is off.
+    fold : ndarray of int ``(N,)``
+        Images are in folds; which one each is in.
+    others : tuple of ndarray of int
+        For each fold, what ``order`` is by the images outside it.
     """
 
     layer: MapLayer
@@ -84,6 +88,15 @@ class Forgetting:
     inside: NDArray[np.bool_]
     held_out: dict[str, Any]
     lowest: float
+    fold: NDArray[np.int64]
+    others: tuple[NDArray[np.int64], ...]
+
+    def unseen(self, number: int) -> list[NDArray[np.int64]]:
+        """For each of the N images, the first maps in the order of the other folds' images: what may be judged by it.
+
+        So many at most: the others may give fewer maps a positive weight.
+        """
+        return [self.others[k][:number] for k in self.fold.tolist()]
 
 
 def find_layer(decoder: nn.Module, z_ND: NDArray[np.float32], index: int = LAYER) -> MapLayer:
@@ -145,7 +158,10 @@ def activations(decoder: nn.Module, z_ND: NDArray[np.float32], layer: MapLayer) 
 
 @torch.no_grad()
 def draw_without(
-    decoder: nn.Module, z_ND: NDArray[np.float32], layer: MapLayer, maps: Sequence[int] | NDArray[np.int64] = ()
+    decoder: nn.Module,
+    z_ND: NDArray[np.float32],
+    layer: MapLayer,
+    maps: Sequence[int] | NDArray[np.int64] | Sequence[NDArray[np.int64]] = (),
 ) -> NDArray[np.uint8]:
     """Draw images with maps of a layer set to 0 at every position.
 
@@ -154,29 +170,45 @@ def draw_without(
     decoder : nn.Module
     z_ND : ndarray ``float32 (N, D)``
     layer : MapLayer
-    maps : sequence of int
+    maps : sequence of int, or for each of the N images an array of int
         Which; none gives the images as they are.
 
     Returns
     -------
     ndarray ``uint8 (N, height, width, channels)``
+
+    Raises
+    ------
+    InputError
+        If the layer has no such map.
     """
-    dropped = torch.as_tensor(np.asarray(maps, np.int64))
-    if len(dropped) and not (0 <= int(dropped.min()) and int(dropped.max()) < layer.maps):
-        raise InputError(f"layer {layer.index} has maps 0 to {layer.maps - 1}: drop some of those")
-
-    def see(call: int, stage: str, output: torch.Tensor) -> bool:
-        if len(dropped) and (call, stage) == (layer.call, layer.stage):
-            output.index_fill_(1, dropped.to(output.device), 0.0)
-        return False
-
+    dropped_NC = torch.from_numpy(_marked(layer, len(z_ND), maps))
+    any_dropped = bool(dropped_NC.any())
     pictures = []
     for start in range(0, len(z_ND), BATCH):
-        z = _tensor(decoder, z_ND[start : start + BATCH])
+        z, of_batch = _tensor(decoder, z_ND[start : start + BATCH]), dropped_NC[start : start + BATCH]
+
+        def see(call: int, stage: str, output: torch.Tensor, of_batch: torch.Tensor = of_batch) -> bool:
+            if any_dropped and (call, stage) == (layer.call, layer.stage):
+                output.masked_fill_(of_batch.to(output.device)[:, :, None, None], 0.0)
+            return False
+
         with Watch(see):
             x_NCHW = decoder(z)
         pictures.append(arrays.to_uint8(x_NCHW.float().permute(0, 2, 3, 1).cpu().numpy()))
     return np.concatenate(pictures)
+
+
+def _marked(layer: MapLayer, n: int, maps: Any) -> NDArray[np.bool_]:
+    """Which maps of each image are dropped, ``(N, C)``."""
+    each = len(maps) > 0 and np.ndim(maps[0]) == 1
+    found = np.zeros((n, layer.maps), np.bool_)
+    for row, of_image in zip(found, maps if each else [maps] * n, strict=True):
+        chosen = np.asarray(of_image, np.int64)
+        if len(chosen) and not (0 <= chosen.min() and chosen.max() < layer.maps):
+            raise InputError(f"layer {layer.index} has maps 0 to {layer.maps - 1}: drop some of those")
+        row[chosen] = True
+    return found
 
 
 def fit_forgetting(
@@ -225,9 +257,16 @@ def fit_forgetting(
     check_enough(positive)
     maps_NCHW = activations(decoder, z_ND, found)
     weight = fit_regression(maps_NCHW, positive, C=C, seed=seed).weight
+    unseen = hold_out(maps_NCHW, positive, C=C, seed=seed)
+    others = tuple(_order(model.weight) for model in unseen.models)
+    lowest = float(maps_NCHW.min())
+    return Forgetting(found, weight, _order(weight), positive, unseen.scores, lowest, unseen.fold, others)
+
+
+def _order(weight: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The maps with a positive weight, the largest first."""
     order = np.argsort(-weight, kind="stable")
-    scores = hold_out(maps_NCHW, positive, C=C, seed=seed).scores
-    return Forgetting(found, weight, order[weight[order] > 0], positive, scores, float(maps_NCHW.min()))
+    return order[weight[order] > 0]
 
 
 def random_maps(layer: MapLayer, count: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:

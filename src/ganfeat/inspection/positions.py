@@ -32,8 +32,8 @@ def inside(boxes: Sequence[Sequence[Box]], grid: tuple[int, int], size: tuple[in
     """Which positions of a grid of maps lie inside the boxes of each image.
 
     A position is a cell, the image divided evenly, and counts by where its centre lies; the left and the top edge
-    belong to a box. A box too small to hold any centre has the one cell in which its own centre lies. (A layer's
-    receptive field may be shifted against its cell by up to half a cell.)
+    belong to a box. A box too thin to hold the centre of any row has the row in which its own centre lies, and so for
+    columns. (A layer's receptive field may be shifted against its cell by up to half a cell.)
 
     Parameters
     ----------
@@ -47,18 +47,20 @@ def inside(boxes: Sequence[Sequence[Box]], grid: tuple[int, int], size: tuple[in
     -------
     ndarray of bool ``(n, height, width)``
     """
-    rows, columns = ((np.arange(cells) + 0.5) * side / cells for cells, side in zip(grid, size, strict=True))
     found = np.zeros((len(boxes), *grid), np.bool_)
     for mask, of_image in zip(found, boxes, strict=True):
         for box in of_image:
-            in_rows = (rows >= box.y) & (rows < box.y + box.height)
-            in_columns = (columns >= box.x) & (columns < box.x + box.width)
-            if in_rows.any() and in_columns.any():
-                mask |= in_rows[:, None] & in_columns
-            else:
-                centre = (box.y + box.height / 2, box.x + box.width / 2)
-                i, j = (min(int(c * g / s), g - 1) for c, g, s in zip(centre, grid, size, strict=True))
-                mask[i, j] = True
+            rows = _along(box.y, box.height, grid[0], size[0])
+            mask |= rows[:, None] & _along(box.x, box.width, grid[1], size[1])
+    return found
+
+
+def _along(start: float, length: float, cells: int, side: float) -> NDArray[np.bool_]:
+    """Which cells of one axis, never none."""
+    centres = (np.arange(cells) + 0.5) * side / cells
+    found = (centres >= start) & (centres < start + length)
+    if not found.any():
+        found[min(int((start + length / 2) * cells / side), cells - 1)] = True
     return found
 
 
@@ -83,7 +85,10 @@ class Regression:
     def logits(self, maps_NCHW: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of every position, ``(N, H, W)``."""
         weight = self.weight / self.scale
-        return np.tensordot(maps_NCHW, weight, (1, 0)) + (self.intercept - float(self.mean @ weight))
+        found = np.empty((len(maps_NCHW), *maps_NCHW.shape[2:]))
+        for i, maps in enumerate(maps_NCHW):  # one by one: in float64 all of them may not fit
+            found[i] = np.tensordot(weight, maps, 1)
+        return found + (self.intercept - float(self.mean @ weight))
 
     def probabilities(self, maps_NCHW: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of being inside a box, ``(N, H, W)``."""
@@ -99,6 +104,7 @@ def fit_regression(
     C: float = 1.0,
     balanced: bool = False,
     seed: int = 0,
+    images: NDArray[np.int64] | None = None,
 ) -> Regression:
     """Fit scikit-learn's ``LogisticRegression`` (L2) on standardised single positions.
 
@@ -115,6 +121,8 @@ def fit_regression(
         Inverse of the penalty, as scikit-learn's.
     seed : int
         Of the positions that are drawn where there are more than :data:`MOST_VALUES` allows.
+    images : ndarray of int, optional
+        Indices of those to learn from; by default all.
 
     Raises
     ------
@@ -123,17 +131,17 @@ def fit_regression(
     """
     from sklearn.linear_model import LogisticRegression
 
-    X = np.moveaxis(maps_NCHW, 1, 3).reshape(-1, maps_NCHW.shape[1])
-    y = inside_NHW.reshape(-1)
+    images = np.arange(len(maps_NCHW)) if images is None else images
+    y = inside_NHW[images].reshape(-1)
     if y.all() or not y.any():
         raise InputError(
             f"{'every' if len(y) and y.all() else 'no'} position is inside a box, so there is nothing to tell apart: "
             "draw boxes around the object alone"
         )
-    most = max(2, MOST_VALUES // X.shape[1])
-    if len(X) > most:
-        X, y = _drawn(X, y, most, seed)
-    X = X.astype(np.float64)
+    most = max(2, MOST_VALUES // maps_NCHW.shape[1])
+    kept = _drawn(y, most, seed) if len(y) > most else np.arange(len(y))
+    image, row, column = np.unravel_index(kept, (len(images), *inside_NHW.shape[1:]))
+    X, y = maps_NCHW[images[image], :, row, column].astype(np.float64), y[kept]
     mean, std = X.mean(axis=0), X.std(axis=0)
     still = std <= STILL * np.abs(X).max(axis=0)
     scale = np.where(still, np.inf, std)
@@ -143,11 +151,11 @@ def fit_regression(
     return Regression(mean, scale, weight, float(model.intercept_[0]))
 
 
-def _drawn(X: NDArray[Any], y: NDArray[np.bool_], most: int, seed: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Of too many positions, so many, with at least one of each class."""
-    kept = np.random.default_rng(seed).permutation(len(X))[:most]
+def _drawn(y: NDArray[np.bool_], most: int, seed: int) -> NDArray[np.int64]:
+    """Indices of so many positions of too many, with at least one of each class."""
+    kept = np.random.default_rng(seed).permutation(len(y))[:most]
     kept[:2] = np.flatnonzero(y)[0], np.flatnonzero(~y)[0]
-    return X[kept], y[kept]
+    return kept
 
 
 @dataclass(frozen=True)
@@ -174,10 +182,8 @@ class HeldOut:
 
     def apply(self, maps_NCHW: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities ``(N, H, W)`` for other pictures of the same N images, each by the one that has not seen it."""
-        found = np.empty((len(maps_NCHW), *maps_NCHW.shape[2:]))
-        for k, model in enumerate(self.models):
-            found[self.fold == k] = model.probabilities(maps_NCHW[self.fold == k])
-        return found
+        found = [self.models[k].probabilities(maps_NCHW[i : i + 1])[0] for i, k in enumerate(self.fold.tolist())]
+        return np.stack(found)
 
 
 def hold_out(
@@ -203,8 +209,10 @@ def hold_out(
     folds = KFold(min(FOLDS, n), shuffle=True, random_state=seed)  # of images: all positions of one stay together
     fold, logits, models = np.empty(n, np.int64), np.empty(inside_NHW.shape), []
     for k, (learned, judged) in enumerate(folds.split(np.arange(n))):
-        model = fit_regression(maps_NCHW[learned], inside_NHW[learned], C=C, balanced=balanced, seed=seed)
-        fold[judged], logits[judged] = k, model.logits(maps_NCHW[judged])
+        model = fit_regression(maps_NCHW, inside_NHW, C=C, balanced=balanced, seed=seed, images=learned)
+        fold[judged] = k
+        for i in judged.tolist():
+            logits[i] = model.logits(maps_NCHW[i : i + 1])[0]
         models.append(model)
     truth, said = inside_NHW.reshape(-1), logits.reshape(-1)
     scores = {

@@ -84,6 +84,28 @@ def patch_positions(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return columns.reshape(*columns.shape[:2], rows, -1).numpy()
 
 
+def eyes(network: FeatureExtractor | None, image_shape: tuple[int, ...]) -> tuple[Describe, str]:
+    """What the probe is to see of images, and how that is called.
+
+    Parameters
+    ----------
+    network : FeatureExtractor or None
+        Of D, for :func:`network_positions`; None where there is no D.
+    image_shape : (height, width, channels)
+        Of the images.
+
+    Returns
+    -------
+    describe, name
+        D's middle, if it takes such images and has convolutions; else :func:`patch_positions`.
+    """
+    if network is not None and tuple(network.image_shape_) == tuple(image_shape):
+        found = network_positions(network)
+        if found is not None:
+            return found[0], f"D's {found[1]}"
+    return patch_positions, "patches of 5 x 5 pixels (there is no convolutional D for images of this size)"
+
+
 @dataclass(frozen=True)
 class Presence:
     """A probe of where an object is in images, trained on boxes.

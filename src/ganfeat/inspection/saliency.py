@@ -239,18 +239,30 @@ def agreement(layer: Layer, view: ChannelView, rule: str = "guided") -> float | 
     return float(np.mean(found)) if found else None
 
 
-def purity(images: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the most frequent label among images, ``(C,)``.
+def purity(top: Top, labels: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Share of the most frequent label among each channel's ``count`` most exciting images.
+
+    Equal activations stand in the order of the images, and data are often sorted by class. So a channel whose value at
+    ``count`` is that of the next image, too, is not counted: one that is silent on all images but fewer than that, or
+    saturated on more. Which images are its first is not its doing.
 
     Parameters
     ----------
-    images : ndarray of int ``(C, k)``
-        Of every channel: :attr:`~ganfeat.inspection.activations.Top.images`.
+    top : Top
+        With one image more than ``count``, unless these are all.
     labels : ndarray of int ``(n,)``
         0 or above, of every image.
+    count : int
+
+    Returns
+    -------
+    ndarray ``(C,)``
+        NaN for a channel that is not counted.
     """
-    found = labels[images]
-    return np.array([np.bincount(row).max() / len(row) for row in found])
+    shares = np.array([np.bincount(row).max() / count for row in labels[top.images[:, :count]]])
+    if count < len(labels):
+        shares[top.values[:, count - 1] == top.values[:, count]] = np.nan
+    return shares
 
 
 def chance_purity(labels: NDArray[np.int64], count: int, seed: int = 0) -> dict[str, Any]:

@@ -38,7 +38,9 @@ class Survey:
         The same in numbers, as JSON.
     all : dict or None
         Of all channels of the layer: ``class share``, the mean share of the most frequent class among a channel's top
-        images, and ``above chance``, the share of channels that exceed ``chance["high"]``. None without labels.
+        images, and ``above chance``, the share of channels that exceed ``chance["high"]``; both None if no channel is
+        counted, and ``left out``, how many are not because they do not say which their top images are
+        (:func:`~ganfeat.inspection.saliency.purity`). None without labels.
     chance : dict or None
         Of as many images drawn at random: see :func:`~ganfeat.inspection.saliency.chance_purity`; and ``images``, how
         many.
@@ -46,7 +48,7 @@ class Survey:
 
     views: list[ChannelView]
     rows: list[dict[str, Any]]
-    all: dict[str, float] | None
+    all: dict[str, Any] | None
     chance: dict[str, Any] | None
 
     @property
@@ -104,19 +106,26 @@ def survey(
         values, labels = np.unique(found.labels, return_inverse=True)
         names = [str(value) if found.classes is None else found.classes[value] for value in values.tolist()]
     counted = min(ALIKE, n // 10)
-    top = top_images(layer, found.images, max(count, counted if labels is not None else 0), progress=progress)
+    top = top_images(layer, found.images, max(count, counted + 1 if labels is not None else 0), progress=progress)
     pure = chance = everything = None
     if labels is not None:
-        pure = purity(top.images[:, :counted], labels)
+        pure = purity(top, labels, counted)
         chance = {"images": counted, **chance_purity(labels, counted, seed)}
-        everything = {"class share": float(pure.mean()), "above chance": float((pure > chance["high"]).mean())}
+        known = pure[np.isfinite(pure)]
+        everything = {
+            "class share": float(known.mean()) if len(known) else None,
+            "above chance": float((known > chance["high"]).mean()) if len(known) else None,
+            "left out": len(pure) - len(known),
+        }
     views, rows = list[ChannelView](), list[dict[str, Any]]()
     for channel in chosen.tolist():
         views.append(channel_view(layer, found.images, top, channel, count))
         rows.append(_row(layer, found, views[-1]))
         if labels is not None and pure is not None:
+            share = float(pure[top.row(channel)])
             most = np.bincount(labels[_images(top, channel)[:counted]]).argmax()
-            rows[-1] |= {"class": names[most], "class share": float(pure[top.row(channel)])}
+            said = np.isfinite(share)
+            rows[-1] |= {"class": names[most] if said else None, "class share": share if said else None}
         if looked is not None:
             looked(len(views))
     return Survey(views, rows, everything, chance)

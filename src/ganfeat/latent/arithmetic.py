@@ -104,10 +104,12 @@ class Direction(NamedTuple):
         ``mean(b) - mean(a)``: added to a z like those of ``a``, it should give one like those of ``b``.
     separation : float or None
         How often a pair that took no part in making the direction lies on it in the right order, the one of ``b``
-        ahead of the one of ``a``: 1 always, 1/2 by chance. None where a group has one member only.
+        ahead of the one of ``a``: 1 always, 1/2 by chance. None where a group has no two different members that are
+        not in the other as well.
     chance : float or None
         Share of random regroupings of the same latents (this one among them) that are separated at least as well: the
-        p-value of a permutation test. Never below one over the number of ways to group them.
+        p-value of a permutation test. At least ``1 / (regroupings + 1)``; of few latents, near one over the number of
+        ways to group them or more, as their own grouping comes up again among the random ones.
     """
 
     vector: NDArray[np.float32]
@@ -143,13 +145,16 @@ def direction(group_a: Any, group_b: Any, *, regroupings: int = 500, random_stat
     cross-validation techniques for estimating the area under the ROC curve"): exchange the two and the direction
     stays, so that of groups which do not differ the expectation is exactly 1/2. (Left out one by one it would be
     below.) With few members it is rough, as ``chance`` says: a direction may well show the property, and its own few
-    exemplars be ordered badly.
+    exemplars be ordered badly. A latent that stands in a group twice is judged once: its twin would stay in the mean,
+    and order it rightly whatever the groups are. One that is in both groups is not judged. The vector is the
+    difference of the means of all that is given.
     """
     a, b = _group(group_a, "group_a"), _group(group_b, "group_b")
     if a.shape[1] != b.shape[1]:
         raise InputError(f"latents of {a.shape[1]} and of {b.shape[1]} numbers do not go together")
     require("regroupings", regroupings, int, least=1)
     vector = (b.mean(axis=0) - a.mean(axis=0)).astype(np.float32)
+    a, b = _once(a, b), _once(b, a)
     if min(len(a), len(b)) < 2:
         return Direction(vector, None, None)
     together = np.concatenate([a, b])
@@ -199,6 +204,13 @@ def along_direction(z: NDArray[np.floating], vector: NDArray[np.floating], steps
     steps = np.asarray(steps, np.float64)[:, None]
     moved = np.asarray(z, np.float64)[..., None, :] + steps * np.asarray(vector, np.float64)
     return moved.astype(np.float32)
+
+
+def _once(group: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The different rows of a group that are not in the other, in their order."""
+    there = {row.tobytes() for row in other + 0.0}  # -0 and 0 are the same
+    rows = {row.tobytes(): i for i, row in reversed(list(enumerate(group + 0.0)))}
+    return group[sorted(i for row, i in rows.items() if row not in there)]
 
 
 def _group(latents: Any, name: str) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ def invert(
     """Find z so that G(z) is as near to an image as can be.
 
     Adam on z itself, from several starts at once, of which the best is kept (Lipton and Tripathi 2017, "Precise
-    recovery of latent vectors from generative adversarial networks"). z stays where the prior puts it. Under a
+    recovery of latent vectors from generative adversarial networks"). The search stays where the prior puts z. Under a
     uniform prior a coordinate that leaves [-1, 1] is drawn anew (their "stochastic clipping": at the edge it would stay
     for good), in the last fifth of the steps it is put on the edge. Under a normal prior a z that is longer than
     ``sqrt(D) + 2``, beyond all but a few in ten thousand, is shortened to that.
@@ -85,7 +85,8 @@ def invert(
         The nearest of ``starts * steps`` random z, for each image its own.
     steps : int
     first : array ``(n, D)``, optional
-        One more start for each image: what an encoder says.
+        One more start for each image: what an encoder says. It may lie beyond the prior: the search then begins at
+        the nearest point within, and where it finds none with a smaller error, ``first`` is the answer as it is.
     learning_rate : float
         At the beginning; it falls to 0 along half a cosine.
     random_state : int
@@ -138,9 +139,13 @@ def invert(
         z, error = _search(decoder, x_NHWC, z_SD[part].to(device), prior, steps, learning_rate, generator, tell)
         found.append(z)
         errors.append(error)
+    z_ND, error_I = torch.cat(found), torch.cat(errors)
+    if first_I is not None:
+        worse = first_I < error_I
+        z_ND, error_I = torch.where(worse[:, None], given, z_ND), torch.where(worse, first_I, error_I)
     return Inversion(
-        z=torch.cat(found).numpy(),
-        errors=torch.cat(errors).double().numpy(),
+        z=z_ND.numpy(),
+        errors=error_I.double().numpy(),
         begun=begun_I.double().numpy(),
         random=random_I.double().numpy(),
         first=None if first_I is None else first_I.double().numpy(),

@@ -12,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ganfeat.config import LARGEST_SEED
 from ganfeat.errors import InputError
 
 DRAWN = 256
 """Rows that a seed stands for. Always as many: row 3 of ten rows is not row 3 of a hundred."""
 LARGEST = 1000.0
 """No coordinate of a latent is larger; those of a prior are of the order of 1."""
-LARGEST_SEED = 2**32 - 1
 _SAMPLE = re.compile(r"s([0-9]{1,10})\.([0-9]{1,3})", re.ASCII)
 _VECTOR = re.compile(r"v[A-Za-z0-9_-]*")
 _SHOWN = 40

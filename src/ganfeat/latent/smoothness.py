@@ -19,6 +19,8 @@ SHARP = 5.0
 COMPARED = 1000
 """Training images whose own nearest neighbours are looked up."""
 _FLAT = 1e-6
+_BLOCK_BYTES = 2**26
+"""Of rows that are copied at a time, where some of them are left out."""
 
 
 @dataclass(frozen=True)
@@ -247,10 +249,9 @@ def _near(
 ) -> Neighbours:
     """Nearest of the training rows that are ``kept``; the rows ``order`` of these are compared with each other."""
     require("n_neighbours", k, int, least=1)
-    rows = _chosen(training, kept[0], queries.shape[1], "training")
-    search = KNNClassifier(device=device).fit(rows, np.zeros(len(rows), np.int64))
-    distances, indices = search.kneighbors(queries, min(k, len(rows)))
-    around, who = search.kneighbors(rows[order], 2)
+    rows = _as_wide(training, queries, "training")
+    distances, indices = _nearest(rows, kept[0], queries, k, device)
+    around, who = _nearest(rows, kept[0], rows[kept[0][order]], 2, device)
     other = np.where(who[:, 0] == order, around[:, 1], around[:, 0])
     ranked = np.sort(other)
     above = len(ranked) - np.searchsorted(ranked, distances[:, 0], side="right")
@@ -258,9 +259,9 @@ def _near(
     closeness = (above + 0.5 * equal) / len(ranked)
     nearer = chance = None
     if held_out is not None:
-        others = _chosen(held_out, kept[1], queries.shape[1], "held-out")
-        beside = KNNClassifier(device=device).fit(others, np.zeros(len(others), np.int64)).kneighbors(queries, 1)[0]
-        chance = len(rows) / (len(rows) + len(others))
+        others = _as_wide(held_out, queries, "held-out")
+        beside, _ = _nearest(others, kept[1], queries, 1, device)
+        chance = len(kept[0]) / (len(kept[0]) + len(kept[1]))
         ahead, ties = distances[:, 0] < beside[:, 0], distances[:, 0] == beside[:, 0]
         nearer = float((ahead + chance * ties).mean())
     return Neighbours(
@@ -269,18 +270,40 @@ def _near(
         closeness=closeness,
         score=float(closeness.mean()),
         usual=float(np.median(other)) / unit,
-        duplicates=len(training) - len(rows),
+        duplicates=len(rows) - len(kept[0]),
         nearer=nearer,
         chance=chance,
     )
 
 
-def _chosen(array: NDArray[Any], indices: NDArray[np.int64], width: int, name: str) -> NDArray[Any]:
-    """Rows by their indices; not copied where that is all."""
+def _nearest(
+    rows: NDArray[Any], kept: NDArray[np.int64], queries: NDArray[Any], k: int, device: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances and places in ``kept`` ``(n, k)`` of the nearest of the rows that are kept, of all where k is more."""
+
+    def search(among: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        fitted = KNNClassifier(device=device).fit(among, np.zeros(len(among), np.int64))
+        return fitted.kneighbors(queries, min(k, len(among)))
+
+    if len(kept) == len(rows):
+        return search(rows)
+    # block by block: one copy of an image among many must not cost a copy of all rows
+    distances, places = np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
+    size = max(1, _BLOCK_BYTES // max(1, rows[0].nbytes))
+    for start in range(0, len(kept), size):
+        near, place = search(rows[kept[start : start + size]])
+        distances, places = np.hstack([distances, near]), np.hstack([places, place + start])
+        best = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        distances, places = np.take_along_axis(distances, best, axis=1), np.take_along_axis(places, best, axis=1)
+    return distances, places
+
+
+def _as_wide(array: NDArray[Any], queries: NDArray[Any], name: str) -> NDArray[Any]:
+    """Rows as wide as those of the walk."""
     rows = _rows(array, len(array), name)
-    if rows.shape[1] != width:
-        raise InputError(f"{name} rows have {rows.shape[1]} numbers and those of the walk {width}")
-    return rows if len(indices) == len(rows) else rows[indices]
+    if rows.shape[1] != queries.shape[1]:
+        raise InputError(f"{name} rows have {rows.shape[1]} numbers and those of the walk {queries.shape[1]}")
+    return rows
 
 
 def _rows(array: NDArray[Any], n: int, name: str) -> NDArray[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.checkpoint import write_atomically
 from ganfeat.errors import InputError
 from ganfeat.files import replacing
 from ganfeat.pictures import read_png, write_png
@@ -28,6 +29,8 @@ EXPLORATIONS = {
 """The verbs that look inside, with the headings of their sections."""
 LARGEST = 4 * 2**20
 """Bytes of a picture that goes into a page."""
+FILES = {".png", ".gif", ".mp4"}
+"""What may lie beside an exploration's JSON file and be replaced with it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 def write_exploration(
     folder: Path, verb: str, result: Mapping[str, Any], pictures: Sequence[Picture], table: Table | None = None
 ) -> list[Path]:
-    """Write ``VERB.json`` and the pictures it names; the JSON file last, so that it never names one that is not there.
+    """Write ``VERB.json`` and the pictures it names, all of them or none; files that it named before and not now go.
+
+    All are written beside their places first, then renamed, the JSON file last.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def write_exploration(
         Made if it is not there.
     verb : {"walk", "arithmetic", "saliency", "forget"}
     result : mapping
-        Everything measured, as JSON can hold it.
+        Everything measured, as JSON can hold it; ``"videos"`` names other files that belong to it, already there.
     pictures : sequence of Picture
     table : (headings, rows), optional
         What the report of the run shows of the numbers.
@@ -77,15 +82,32 @@ def write_exploration(
         The files.
     """
     assert verb in EXPLORATIONS, verb
-    folder.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        with replacing(folder / picture.name) as temporary:
-            write_png(temporary, picture.sheet)
     shown = [{"file": picture.name, "caption": picture.caption, "alt": picture.alt} for picture in pictures]
     content = {**result, "pictures": shown, "table": None if table is None else [list(table[0]), *map(list, table[1])]}
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     path = folder / f"{verb}.json"
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    stale = _named(path) - _names(content)
+    with ExitStack() as stack:  # renames in reverse order
+        stack.enter_context(replacing(path)).write_text(text, encoding="utf-8")
+        for picture in reversed(pictures):
+            write_png(stack.enter_context(replacing(folder / picture.name)), picture.sheet)
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
     return [*(folder / picture.name for picture in pictures), path]
+
+
+def _named(path: Path) -> set[str]:
+    """Files beside an exploration's JSON file that it names; none where it is not there, or cannot be read."""
+    try:
+        return _names(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _names(content: Mapping[str, Any]) -> set[str]:
+    names = [*(picture["file"] for picture in content["pictures"]), *content.get("videos", ())]
+    return {name for name in names if Path(name).name == name and Path(name).suffix in FILES}
 
 
 def exploration_sections(run: Path) -> list[Section]:
@@ -109,23 +131,29 @@ def _body(path: Path) -> str:
         content = json.loads(path.read_text(encoding="utf-8"))
         figures = [_figure(path.parent, **picture) for picture in content["pictures"]]
         table = content["table"] or []
-        words = [[str(cell) for cell in row] for row in table]
+        words = _table([[str(cell) for cell in row] for row in table])
         command = str(content.get("command", ""))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError) as error:
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again, or move {path.parent} out of the run") from None
-    parts = [*figures, _table(words)]
+    parts = [*figures, words]
     if command:
         parts.append(f'<p class="lead">Made by <code>{escape(command)}</code></p>')
     return "\n".join(part for part in parts if part)
 
 
 def _figure(folder: Path, *, file: str, caption: str, alt: str) -> str:
+    from PIL import Image
+
     path = folder / file
     if path.name != file or path.suffix != ".png":
         raise ValueError(f"{file!r} is no picture beside it")
-    if path.stat().st_size > LARGEST:
+    sheet = None
+    if path.stat().st_size <= LARGEST:
+        with warnings.catch_warnings(), suppress(Image.DecompressionBombWarning, Image.DecompressionBombError):
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            sheet = read_png(path)
+    if sheet is None:
         return f"<p>{escape(file)} is too large for this page: see the folder {escape(folder.name)}.</p>"
-    sheet = read_png(path)
     return (
         f'<figure><img class="pixels" src="{png_uri(sheet)}" width="{sheet.shape[1]}" height="{sheet.shape[0]}" '
         f'alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'

@@ -67,21 +67,29 @@ def effect_notes(found: Forgetting, probe: Mapping[str, Any], row: Mapping[str, 
     """
     number, beyond = row["maps"], row["beyond_random"]
     notes = [
-        "Maps: how many are dropped, those with the largest weights first. Presence: mean probability, by the probe, "
-        "of the positions in the boxes; each image is judged by a probe that learned from others. Gone: 100 % where it "
-        "fell to what the probe says outside the boxes of whole images. Changed: root mean square change of the pixels "
-        "outside the boxes, in [0, 1]. Random: as many maps, drawn from all of the layer. Intervals: 95 %, over images."
+        "Maps: how many are dropped, those with the largest weights first. Measured on images that had no say in which: "
+        "the boxes are dealt into folds of images, and each image is drawn without the maps that the other folds' boxes "
+        f"choose{_overlap(row)}, and judged by a probe that learned from these. Presence: mean probability, by the "
+        "probe, of the positions in the boxes. Gone: 100 % where it fell to what the probe says outside the boxes of "
+        "whole images. Changed: root mean square change of the pixels outside the boxes, in [0, 1]. Random: as many "
+        "maps, drawn from all of the layer. Intervals: 95 %, over images; they take the folds' maps for granted."
     ]
+    if (fewest := min(row["of_folds"])) < number:
+        notes.append(
+            f"By the other folds' boxes, as few as {fewest} maps have a positive weight, and no more are dropped there."
+        )
     if beyond["ci95"] is not None:
         size = f"{abs(beyond['mean']):.2f} ± {beyond['ci95']:.2f}"
         if beyond["mean"] > beyond["ci95"]:
-            notes.append(f"Without these {number} maps, presence is lower by {size} than without {number} random ones.")
+            notes.append(
+                f"Without {number} maps so chosen, presence is lower by {size} than without as many random ones."
+            )
         elif beyond["mean"] < -beyond["ci95"]:
-            notes.append(f"Without {number} random maps, presence is even lower, by {size}: no sign of forgetting.")
+            notes.append(f"Without as many random maps, presence is even lower, by {size}: no sign of forgetting.")
         else:
             notes.append(
-                f"Presence without these {number} maps cannot be told from that without {number} random ones (lower by "
-                f"{beyond['mean']:.2f} ± {beyond['ci95']:.2f}): no sign of forgetting."
+                f"Presence without {number} maps so chosen cannot be told from that without as many random ones (lower "
+                f"by {beyond['mean']:.2f} ± {beyond['ci95']:.2f}): no sign of forgetting."
             )
     if found.held_out["auc"] < WEAK:
         notes.append(
@@ -104,3 +112,9 @@ def effect_notes(found: Forgetting, probe: Mapping[str, Any], row: Mapping[str, 
             "image matters as much as what went. Try fewer with --maps."
         )
     return notes
+
+
+def _overlap(row: Mapping[str, Any]) -> str:
+    if row["shared"] is None:
+        return ""
+    return f" ({100 * row['shared']:.0f} % of them are among those of all boxes, which the picture goes without)"

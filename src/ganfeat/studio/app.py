@@ -72,7 +72,7 @@ def create_app(session: Session, *, host: str = "127.0.0.1", port: int = 8765, m
 
     @app.get("/static/{name:path}")
     def static(name: str) -> FileResponse:
-        return file(name)
+        return file(name, {"Cache-Control": "max-age=60"})  # the same for all runs
 
     app.add_exception_handler(InputError, _wrong)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -81,14 +81,14 @@ def create_app(session: Session, *, host: str = "127.0.0.1", port: int = 8765, m
     return app
 
 
-def file(name: str) -> FileResponse:
+def file(name: str, headers: dict[str, str] | None = None) -> FileResponse:
     """One of the page's files, looked up by its exact name among those that are there."""
     found = {p.relative_to(STATIC).as_posix(): p for p in STATIC.rglob("*") if p.is_file()}
     path = found.get(name)
     kind = KINDS.get(path.suffix) if path is not None else None
     if path is None or kind is None:
         raise HTTPException(404, "there is no such file")
-    return FileResponse(path, media_type=kind)
+    return FileResponse(path, media_type=kind, headers=headers)
 
 
 async def _wrong(_request: Request, error: Exception) -> JSONResponse:

@@ -17,10 +17,11 @@ from ganfeat.inspection.filters import filter_pictures, first_filters
 from ganfeat.inspection.layer import Layer, layers_of
 from ganfeat.inspection.saliency import ChannelView, channel_view
 from ganfeat.latent import sample_reference
+from ganfeat.latent.references import DRAWN
 from ganfeat.studio.encode import data_uri, data_uris
 from ganfeat.studio.jobs import Job
 from ganfeat.studio.parameters import Index, Network, awaited, plain
-from ganfeat.studio.session import LATENTS_PER_SEED, Session
+from ganfeat.studio.session import Session
 
 MOST_IMAGES = 2000
 """That are searched for the most exciting ones; of more, so many are taken, evenly spaced."""
@@ -110,6 +111,7 @@ def channel_routes(session: Session) -> APIRouter:
             "n_images": len(done.images),
             "of": done.of,
             "receptive": {"height": height, "width": width},
+            "size": {"height": done.images.shape[1], "width": done.images.shape[2]},
             "items": items(view, done.names),
             "random": None
             if other is None
@@ -164,7 +166,7 @@ def searched(session: Session) -> tuple[NDArray[np.uint8], list[dict[str, Any]],
     pictures, names = [], []
     for seed in range(SAMPLED_SEEDS):
         pictures.append(session.pictures(session.latents(seed)))
-        names += [{"i": seed * LATENTS_PER_SEED + i, "ref": sample_reference(seed, i)} for i in range(LATENTS_PER_SEED)]
+        names += [{"i": seed * DRAWN + i, "ref": sample_reference(seed, i)} for i in range(DRAWN)]
     return np.concatenate(pictures), names, "samples"
 
 

@@ -70,11 +70,12 @@ def feature_routes(session: Session) -> APIRouter:
         found = awaited(asked(network))
         if not isinstance(found, FeatureMap):
             return found
-        rows, distances = nearest(found, i, k)
+        rows, distances, usual = nearest(found, i, k)
         return {
             "i": i,
             "label": label(data, i),
             "measure": "cosine distance",
+            "usual": usual,
             "neighbours": [
                 {"i": int(row), "distance": float(d), "label": label(data, int(row)), "image": data_uri(data[int(row)])}
                 for row, d in zip(rows, distances, strict=True)
@@ -197,13 +198,17 @@ def shrunk(picture: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     return full.reshape(full.shape[0] // step, step, -1, step, channels).mean(axis=(1, 3)).astype(np.uint8)
 
 
-def nearest(found: FeatureMap, i: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The images whose features point most nearly where those of image ``i`` do, itself left out; cosine distances."""
+def nearest(found: FeatureMap, i: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float | None]:
+    """The images whose features point most nearly where those of image ``i`` do, itself left out.
+
+    Their cosine distances, too, and the median one of all images.
+    """
     query = found.features[i].astype(np.float32)
     products = np.empty(len(found.features), np.float64)
     for start in range(0, len(products), BLOCK):
         products[start : start + BLOCK] = found.features[start : start + BLOCK].astype(np.float32, copy=False) @ query
     distances = 1 - products / np.maximum(found.norms.astype(np.float64) * found.norms[i], 1e-30)
+    others = np.delete(distances, i)
     distances[i] = np.inf
     rows = np.argsort(distances, kind="stable")[: min(k, len(distances) - 1)]
-    return rows, np.maximum(distances[rows], 0)
+    return rows, np.maximum(distances[rows], 0), plain(float(np.median(others))) if len(others) else None

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from ganfeat.errors import InputError
-from ganfeat.features import detached_copy
 from ganfeat.inspection.boxes import Box, as_boxes
+from ganfeat.inspection.effect import effect
 from ganfeat.inspection.forgetting import (
     LAYER,
     Forgetting,
@@ -25,16 +25,7 @@ from ganfeat.inspection.forgetting import (
     fit_forgetting,
     random_maps,
 )
-from ganfeat.inspection.presence import (
-    WEAK,
-    Describe,
-    Presence,
-    fit_presence,
-    measure,
-    network_positions,
-    over_images,
-    patch_positions,
-)
+from ganfeat.inspection.presence import WEAK, Presence, eyes, fit_presence
 from ganfeat.studio.encode import data_uris
 from ganfeat.studio.parameters import Given, Index, References, plain, references
 from ganfeat.studio.session import Kept, Session
@@ -65,14 +56,18 @@ class Drawn(BaseModel):
 
 @dataclass
 class Fit:
-    """Maps that draw an object, and who judges whether it is there; the latter is made when it is asked for."""
+    """Maps that draw an object, and who judges whether it is there; the latter is made when it is asked for.
+
+    ``decoder`` is G itself, to draw with; ``watched`` is a copy, which may be watched while G draws.
+    """
 
     forgetting: Forgetting
     decoder: nn.Module
+    watched: nn.Module
     z: NDArray[np.float32]
     boxes: list[list[Box]]
     seed: int
-    presences: Kept = field(default_factory=lambda: Kept(1))
+    judges: Kept = field(default_factory=lambda: Kept(1))
     measures: Kept = field(default_factory=lambda: Kept(256))
 
     def maps(self, count: int) -> NDArray[np.int64]:
@@ -83,9 +78,9 @@ class Fit:
         """As many, drawn at random."""
         return next(random_maps(self.forgetting.layer, count, 1, self.seed))
 
-    def draw(self, maps: NDArray[np.int64], z: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        """Images without these maps; of the samples with boxes, or of others."""
-        return draw_without(self.decoder, self.z if z is None else z, self.forgetting.layer, maps)
+    def draw(self, maps: NDArray[np.int64], z: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Images without these maps."""
+        return draw_without(self.decoder, z, self.forgetting.layer, maps)
 
 
 def forget_routes(session: Session) -> APIRouter:
@@ -93,17 +88,13 @@ def forget_routes(session: Session) -> APIRouter:
     routes = APIRouter()
     fits = Kept(8)
 
-    def decoder(given: int) -> nn.Module:
-        value = session.given(given)
-        # a copy, because it is watched while it runs, and sliders run the other one at the same time
-        return session.kept.get(("decoder", given), lambda: detached_copy(session.gan.decoder(value)))
-
     @routes.get("/forget/layers")
     def layers(given: Given = 0) -> dict[str, Any]:
         with session.reading:
+            network, z = session.watched(given), session.latents(0)[:2]
             try:
-                first = find_layer(decoder(given), session.latents(0)[:2], 0)
-                found = [find_layer(decoder(given), session.latents(0)[:2], i) for i in range(first.of - 1)]
+                first = find_layer(network, z, 0)
+                found = [find_layer(network, z, i) for i in range(first.of - 1)]
             except InputError as error:
                 return {"layers": [], "default": None, "note": str(error)}
         return {"layers": [described(layer) for layer in found], "default": LAYER if first.of > 1 else None, "note": ""}
@@ -125,10 +116,10 @@ def forget_routes(session: Session) -> APIRouter:
         parts = list(by_sample.values())
 
         def make() -> Fit:
-            network = decoder(drawn.given)
+            network = session.watched(drawn.given)
             with session.reading:
                 found = fit_forgetting(network, z, parts, (height, width), layer=drawn.layer, seed=session.seed)
-            return Fit(found, network, z, parts, session.seed)
+            return Fit(found, session.gan.decoder(session.given(drawn.given)), network, z, parts, session.seed)
 
         done: Fit = fits.get(key, make)
         found, scores = done.forgetting, done.forgetting.held_out
@@ -203,24 +194,38 @@ def notes(found: Forgetting, images: int) -> list[str]:
     return said
 
 
-def presence(session: Session, fit: Fit, count: int) -> dict[str, Any] | None:
+def presence(session: Session, fit: Fit, count: int) -> dict[str, Any]:
     """How much of the object is there, before, after and in the control, by a probe that never saw G's maps."""
+    found = fit.forgetting
+
+    def rows(count: int) -> Any:
+        (row,) = effect(fit.watched, fit.z, fit.boxes, found, judge, [count], seed=fit.seed)
+        return row
+
     with session.reading:
-        judge: Presence = fit.presences.get("", lambda: judged(session, fit))
-        before = fit.draw(fit.maps(0))
-        found = {}
-        for name, maps in (("before", fit.maps(0)), ("after", fit.maps(count)), ("control", fit.control(count))):
-            found[name] = over_images(measure(judge, before, fit.draw(maps), fit.boxes)["presence"])["mean"]
-    found["auc"] = judge.held_out.scores["auc"]
-    return plain(found)
+        judge: Presence = fit.judges.get("", lambda: judged(session, fit))
+        whole = fit.measures.get("whole", lambda: rows(0))["dropped"]
+        row = rows(count) if count else fit.measures.find("whole")
+    after, draws = row["dropped"]["presence"], row["random"]["of_draws"]
+    mean, half = after["mean"], after["ci95"]
+    return plain(
+        {
+            "before": whole["presence"]["mean"],
+            "after": mean,
+            "after_ci": None if half is None else [mean - half, mean + half],
+            "control": float(np.mean(draws)),
+            "control_range": [min(draws), max(draws)],
+            "draws": len(draws),
+            "elsewhere": whole["elsewhere"]["mean"],
+            "auc": judge.held_out.scores["auc"],
+        }
+    )
 
 
 def judged(session: Session, fit: Fit) -> Presence:
     """The probe, trained on the boxes."""
-    images = fit.draw(fit.maps(0))
-    describe: Describe = patch_positions
-    networks = session.gan.objective_.taps()
-    if "discriminator" in networks and images.shape[1:] == session.gan.image_shape_:
-        seen = network_positions(session.gan.extractor("discriminator", taps="all", pool=None))
-        describe = describe if seen is None else seen[0]
-    return fit_presence(images, fit.boxes, describe, seed=session.seed)
+    images = draw_without(fit.watched, fit.z, fit.forgetting.layer)
+    seen = None
+    if "discriminator" in session.networks:
+        seen = session.gan.extractor("discriminator", taps="all", pool=None)
+    return fit_presence(images, fit.boxes, eyes(seen, images.shape[1:])[0], seed=session.seed)

@@ -9,8 +9,8 @@ import numpy as np
 from fastapi import Query
 from fastapi.responses import JSONResponse, Response
 
+from ganfeat.config import LARGEST_SEED
 from ganfeat.errors import InputError
-from ganfeat.latent.references import LARGEST_SEED
 from ganfeat.studio.jobs import Job
 
 MOST_REFERENCES = 64

@@ -12,9 +12,10 @@ from fastapi.responses import Response
 
 from ganfeat.estimators.saved import imported
 from ganfeat.latent import sample_reference
+from ganfeat.latent.references import DRAWN
 from ganfeat.studio.encode import data_uris, png
 from ganfeat.studio.parameters import Given, References, Scale, Seed, image, references
-from ganfeat.studio.session import LATENTS_PER_SEED, Session
+from ganfeat.studio.session import Session
 from ganfeat.version import __version__
 
 
@@ -28,7 +29,7 @@ def sample_routes(session: Session) -> APIRouter:
 
     @routes.get("/samples")
     def samples(
-        seed: Seed = 0, n: Annotated[int, Query(ge=1, le=LATENTS_PER_SEED)] = 64, given: Given = 0
+        seed: Seed = 0, n: Annotated[int, Query(ge=1, le=DRAWN)] = 64, given: Given = 0
     ) -> dict[str, Any]:
         pictures = session.pictures(session.latents(seed)[:n], given)
         return {
@@ -48,7 +49,7 @@ def sample_routes(session: Session) -> APIRouter:
 
     @routes.get("/latents.json")
     def latents(z: References) -> Response:
-        names = references(z, "z", most=LATENTS_PER_SEED)
+        names = references(z, "z", most=DRAWN)
         content = {
             "n_components": session.n_components,
             "latents": [{"ref": r, "z": session.z(r).tolist()} for r in names],
@@ -58,7 +59,7 @@ def sample_routes(session: Session) -> APIRouter:
     @routes.get("/latents.npy")
     def array(z: References) -> Response:
         file = io.BytesIO()
-        np.save(file, session.zs(references(z, "z", most=LATENTS_PER_SEED)), allow_pickle=False)
+        np.save(file, session.zs(references(z, "z", most=DRAWN)), allow_pickle=False)
         return image(file.getvalue(), "application/octet-stream", download="latents.npy")
 
     return routes
@@ -74,7 +75,7 @@ def described(session: Session) -> dict[str, Any]:
         "describe": gan.describe(),
         "image_shape": list(session.drawn_shape),
         "n_components": session.n_components,
-        "prior": getattr(gan, "prior", "uniform"),
+        "prior": gan.prior,
         "condition": None
         if condition is None
         else {"name": condition[0], "values": [v.item() if isinstance(v, np.generic) else v for v in condition[1]]},
@@ -93,5 +94,5 @@ def described(session: Session) -> dict[str, Any]:
         "settings": {k: v for k, v in config["estimator"].items() if v is not None}
         | {k: config[k] for k in ("validation", "seed", "device", "precision") if k in config},
         "imported": imported(config),
-        "latents_per_seed": LATENTS_PER_SEED,
+        "latents_per_seed": DRAWN,
     }

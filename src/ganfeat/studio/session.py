@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -12,17 +13,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from ganfeat.arrays import to_uint8
+from ganfeat.arrays import fingerprint, to_uint8
 from ganfeat.checkpoint import RunFolder
 from ganfeat.data import ImageDataset, load_images
 from ganfeat.errors import InputError
 from ganfeat.estimators import load
+from ganfeat.features import detached_copy
 from ganfeat.latent import read_reference
+from ganfeat.latent.references import DRAWN
 from ganfeat.studio.jobs import Jobs
 
-LATENTS_PER_SEED = 256
-"""Rows that are drawn of a seed: the rows of another number would be others."""
 CHUNK = 64
 """Images that are drawn at a time: a slider waits for no more."""
 Value = TypeVar("Value")
@@ -33,7 +35,7 @@ class _Entry:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.made = False
+        self.made = self.failed = False
         self.value: Any = None
 
 
@@ -52,24 +54,41 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; where making it fails, the next who asks tries again."""
+        """The value of a key; where making it fails, no other value goes, and the next who asks tries again."""
+        while True:
+            with self._lock:
+                entry = self._entries.setdefault(key, _Entry())
+                self._entries.move_to_end(key)
+            with entry.lock:
+                if entry.failed:  # while this one waited: it is no entry any more
+                    continue
+                if not entry.made:
+                    self._make(key, entry, make)
+                value: Value = entry.value
+                return value
+
+    def _make(self, key: Hashable, entry: _Entry, make: Callable[[], Any]) -> None:
+        try:
+            entry.value = make()
+        except BaseException:
+            entry.failed = True
+            with self._lock:
+                del self._entries[key]
+            raise
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-            while len(self._entries) > self.size:
-                self._entries.popitem(last=False)
-        with entry.lock:
-            if not entry.made:
-                entry.value = make()
-                entry.made = True
-            value: Value = entry.value
-            return value
+            entry.made = True
+            made = [k for k, e in self._entries.items() if e.made]
+            for old in made[: -self.size]:
+                del self._entries[old]
 
     def find(self, key: Hashable) -> Any:
         """The value of a key, or None."""
         with self._lock:
             entry = self._entries.get(key)
-        return entry.value if entry is not None else None
+            if entry is None or not entry.made:
+                return None
+            self._entries.move_to_end(key)
+            return entry.value
 
 
 @dataclass
@@ -88,6 +107,8 @@ class Session:
         Whose features are shown where a request does not say; by default the run's own.
     seed : int
         Of the map, the clusters and all else that is drawn by chance and that a request does not say.
+    limit : int, optional
+        Of images that were read: where they are as many, there may be more.
     """
 
     gan: Any
@@ -95,9 +116,11 @@ class Session:
     data: ImageDataset | None = None
     network: str | None = None
     seed: int = 0
+    limit: int | None = None
     jobs: Jobs = field(default_factory=Jobs)
     searches: Jobs = field(default_factory=Jobs)
     kept: Kept = field(default_factory=lambda: Kept(16))
+    decoders: Kept = field(default_factory=lambda: Kept(4))
     drawing: threading.Lock = field(default_factory=threading.Lock)
     reading: threading.Lock = field(default_factory=threading.Lock)
     _latents: Kept = field(default_factory=lambda: Kept(32))
@@ -116,7 +139,7 @@ class Session:
 
     def latents(self, seed: int) -> NDArray[np.float32]:
         """The z of a seed, ``(256, n_components)``."""
-        return self._latents.get(seed, lambda: self.gan.latents(LATENTS_PER_SEED, seed))
+        return self._latents.get(seed, lambda: self.gan.latents(DRAWN, seed))
 
     def z(self, reference: str) -> NDArray[np.float32]:
         """The z that a reference names, ``(n_components,)``."""
@@ -160,6 +183,11 @@ class Session:
 
     # ------------------------------------------------------------------ networks and data
 
+    def watched(self, given: int) -> nn.Module:
+        """A copy of G to be watched while it runs: use it under ``reading``, and sliders run G itself meanwhile."""
+        value = self.given(given)
+        return self.decoders.get(given, lambda: detached_copy(self.gan.decoder(value)))
+
     def check_network(self, name: str | None) -> str:
         """The network of that name, or the usual one.
 
@@ -195,6 +223,15 @@ class Session:
         if data is None or data.shape[1:] == self.drawn_shape:
             return None if data is None else data.images
         return self.kept.get("drawn images", lambda: to_uint8(self.gan.as_drawn(data.images) * 2 - 1))
+
+    def learned_from(self) -> bool | None:
+        """Whether the data are what the run has learned from; None where that cannot be known."""
+        data, known = self.images(), self.run.config().get("data") or {}
+        if "fingerprint" not in known or "imported" in known:
+            return None
+        if self.kept.get("fingerprint", lambda: fingerprint(data.images)) == known["fingerprint"]:
+            return True
+        return None if self.limit is not None and len(data) == self.limit < known.get("n", math.inf) else False
 
     def close(self) -> bool:
         """End the work behind the requests; return whether it has ended."""
@@ -239,7 +276,7 @@ def open_session(
         If the run, the network or the data do not fit.
     """
     gan = load(run, device=device)
-    session = Session(gan, RunFolder(run), network=network, seed=seed)
+    session = Session(gan, RunFolder(run), network=network, seed=seed, limit=limit)
     if data is None:
         return session
     height, width, channels = gan.image_shape_
@@ -247,6 +284,10 @@ def open_session(
         raise InputError(
             f"{run} is for images of {height} x {width} x {channels}; --data reads square ones of 1 or 3 channels: "
             "leave it out"
+        )
+    if not session.run.config()["scaling"]["integer"]:
+        raise InputError(
+            f"--data: {run} was trained on floating-point arrays, and images are 0 to 255: leave it out"
         )
     read: dict[str, Any] = {"size": height, "channels": channels, "limit": limit}
     if stage is None:

@@ -14,7 +14,7 @@ from ganfeat import history
 from ganfeat.health import Health
 from ganfeat.report.folder import IMPORTED
 from ganfeat.studio.parameters import image, plain
-from ganfeat.studio.session import Session
+from ganfeat.studio.session import Kept, Session
 
 MOST_RECORDS = 600
 MOST_SHEETS = 400
@@ -24,15 +24,14 @@ _SHEET = re.compile(r"(reconstruction-)?step-([0-9]{1,12})\.png", re.ASCII)
 def training_routes(session: Session) -> APIRouter:
     """Routes of the page *Training*."""
     routes = APIRouter()
-    run = session.run
+    run, read = session.run, Kept(1)  # of a run that still trains, every version would be kept
 
     def records() -> list[history.Record]:
         try:
             stamp = run.history.stat()
         except OSError:
             return list(session.gan.history_)
-        key = ("history", stamp.st_mtime_ns, stamp.st_size)  # the run may still be training
-        return session.kept.get(key, lambda: history.read(run.history))
+        return read.get((stamp.st_mtime_ns, stamp.st_size), lambda: history.read(run.history))
 
     @routes.get("/history")
     def curves() -> dict[str, Any]:

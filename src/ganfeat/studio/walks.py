@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganfeat.errors import InputError
 from ganfeat.latent import vector_reference
-from ganfeat.latent.smoothness import smoothness
+from ganfeat.latent.smoothness import SHARP, smoothness
 from ganfeat.latent.walks import along, walk
 from ganfeat.studio.encode import data_uris, gif, png
 from ganfeat.studio.parameters import Given, Kind, References, Scale, image, plain, references
@@ -110,6 +110,7 @@ def measured(session: Session, z: NDArray[np.float32], pictures: NDArray[np.uint
                 "median": steps.median,
                 "jumps": steps.jumps.tolist(),
                 "ratio": steps.ratio,
+                "sharp": SHARP,
             }
         ),
     }

@@ -84,11 +84,15 @@ export async function wait(path, query, { signal, progress }) {
     if (answer.status !== 202) return content;
     progress?.(content);
     await new Promise((resolve, reject) => {
-      const timer = setTimeout(resolve, 400);
-      signal?.addEventListener("abort", () => {
+      const leave = () => {
         clearTimeout(timer);
         reject(new DOMException("left", "AbortError"));
-      });
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", leave);
+        resolve();
+      }, 400);
+      signal?.addEventListener("abort", leave, { once: true });
     });
   }
 }

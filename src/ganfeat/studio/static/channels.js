@@ -21,7 +21,7 @@ function fitted(source, alt, side = SIDE) {
   return element;
 }
 
-export function mountChannels(root, run) {
+export function mountChannels(root) {
   const title = h("h2", { id: "channel-title" }, "Channels");
   const content = h("div", { class: "channel", "aria-live": "off" });
   const filters = h("div", { class: "filters" });
@@ -159,7 +159,7 @@ export function mountChannels(root, run) {
   }
 
   function show(answer) {
-    const { items, random, receptive } = answer;
+    const { items, random, receptive, size } = answer;
     const what = answer.of === "data" ? "pictures of the data" : "generated samples";
     const row = (words, explanation, cells) =>
       h(
@@ -173,8 +173,7 @@ export function mountChannels(root, run) {
         item.image,
         `Rank ${k + 1}: activation ${item.value.toFixed(2)}, receptive field from x ${item.x}, y ${item.y}, ${item.width} by ${item.height}`,
       );
-      const [tall, wide] = run.image_shape;
-      return h("div", { class: "boxed" }, picture, outlines([item], wide, tall, "outlines receptive"));
+      return h("div", { class: "boxed" }, picture, outlines([item], size.width, size.height, "outlines receptive"));
     };
     if (!items.length) {
       swap(content, note("No picture excites this channel: it is silent on all of them."));
@@ -253,6 +252,7 @@ export function mountChannels(root, run) {
     filtersFor = name;
     try {
       const { images } = await get("/api/filters", { network: name });
+      if (filtersFor !== name) return;
       const all = images.map((source, k) => h("li", {}, fitted(source, `Filter ${k}`, SIDE / 2)));
       swap(
         filters,
@@ -262,6 +262,7 @@ export function mountChannels(root, run) {
           : note("The first layer has no filters to show as pictures."),
       );
     } catch (error) {
+      if (filtersFor !== name) return;
       filtersFor = "";
       swap(
         filters,

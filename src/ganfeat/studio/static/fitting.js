@@ -202,24 +202,38 @@ export function mountFit() {
       ),
   );
 
-  function presence({ before, after, control, auc }) {
+  function presence({ before, after, control, elsewhere, control_range: range, draws, auc }) {
     if (auc === null || auc === undefined || auc < WEAK)
       return note(
         `How much of the object is left cannot be told: a probe that looks at the pictures hardly finds it even before (area under the curve ${auc?.toFixed(2) ?? "unknown"}, guessing gives 0.50). Draw more boxes.`,
       );
-    const row = (words, value) =>
-      h(
-        "tr",
-        {},
-        h("th", { scope: "row" }, words),
-        h("td", {}, h("meter", { min: 0, max: 1, value, "aria-label": `${words}: ${percent(value)}` })),
-        h("td", {}, percent(value)),
-      );
+    const row = (words, value, more = "") =>
+      value === null || value === undefined
+        ? null
+        : h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, words),
+            h("td", {}, h("meter", { min: 0, max: 1, value, "aria-label": `${words}: ${percent(value)}` })),
+            h("td", {}, percent(value), more ? h("small", {}, more) : null),
+          );
+    const spread = range && draws > 1 ? ` ${percent(range[0])} to ${percent(range[1])} in ${draws} draws` : "";
     return h(
       "table",
       { class: "presence" },
-      h("caption", {}, "How surely a probe that sees only the pictures finds the object inside the boxes"),
-      h("tbody", {}, row("before", before), row("after", after), control === null ? null : row("control", control)),
+      h(
+        "caption",
+        {},
+        "How surely a probe that sees only the pictures finds the object. Forgetting works where “after” falls from “before” towards “outside the boxes”, and the control does not.",
+      ),
+      h(
+        "tbody",
+        {},
+        row("before", before),
+        row("after", after),
+        row("control: random maps", control, spread),
+        row("outside the boxes, before", elsewhere),
+      ),
     );
   }
 

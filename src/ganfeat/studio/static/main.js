@@ -2,6 +2,7 @@
 
 import { get, onConnection, explain } from "./api.js";
 import { announce, h, swap } from "./dom.js";
+import { forgetPictures } from "./pictures.js";
 import { PAGES, hrefTo, onState, set, state } from "./state.js";
 import { mountTray } from "./tray.js";
 import { busy, failure, select } from "./widgets.js";
@@ -99,11 +100,14 @@ function show(focus) {
   }
 }
 
+// An address that was made for another run, or by hand, may name a generator or label that this run does not have.
+function bound(now) {
+  now.given = Math.min(now.given, (run.condition?.values.length ?? 1) - 1);
+  chooser?.set(now.given);
+}
+
 function changed(now, before) {
-  if (run.condition) {
-    now.given = Math.min(now.given, run.condition.values.length - 1);
-    chooser.set(now.given);
-  }
+  bound(now);
   navigation();
   tray.update(now, before);
   if (now.page !== shown.page) show(true);
@@ -122,7 +126,7 @@ async function start() {
   scales();
   addEventListener("resize", scales);
   tray = mountTray(document.getElementById("tray"), run);
-  if (!run.condition && state().given) state().given = 0;
+  bound(state());
   navigation();
   tray.update(state(), null);
   show(false);
@@ -135,13 +139,40 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 
+// A file dropped beside the place for it would otherwise take the studio's place in the window.
+for (const name of ["dragover", "drop"])
+  addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+
+const banner = document.getElementById("banner");
+
+// Perhaps another run is served at this address now, or the same one trained further: nothing drawn before is kept.
+async function back() {
+  if (run) {
+    let now;
+    try {
+      now = await get("/api/run");
+    } catch {
+      return;
+    }
+    if (JSON.stringify(now) !== JSON.stringify(run)) {
+      location.reload();
+      return;
+    }
+    forgetPictures();
+  }
+  banner.replaceChildren();
+  announce("The server is back.");
+  if (!run) {
+    start();
+    return;
+  }
+  tray.update(state(), null);
+  show(false);
+}
+
 onConnection((there) => {
-  const banner = document.getElementById("banner");
   if (there) {
-    banner.replaceChildren();
-    announce("The server is back.");
-    if (run) show(false);
-    else start();
+    back();
   } else {
     banner.replaceChildren(
       h(

@@ -15,6 +15,8 @@ function keep(key, value) {
   if (kept.size > KEPT) kept.delete(kept.keys().next().value);
 }
 
+export const forgetPictures = () => kept.clear();
+
 export function remember(references, images, given) {
   references.forEach((reference, k) => keep(name(reference, given), Promise.resolve(images[k])));
 }

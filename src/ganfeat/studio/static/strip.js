@@ -23,13 +23,13 @@ export function mountStrip(run, { words, path, go }) {
         pixel_steps: steps,
         jumps,
         ratio,
+        sharp,
       } = answer.smoothness ?? { pixel_steps: answer.images.slice(1).map(() => 0), jumps: [], ratio: null };
+      const largest = `the largest step is ${short(ratio ?? 0)} times the median one; more than ${sharp} times counts as a jump.`;
       const verdict =
         ratio === null
           ? "The picture does not change along this path."
-          : jumps.length
-            ? `${plural(jumps.length, "sharp jump")} marked: the largest step is ${short(ratio)} times the median one.`
-            : `No sharp jump: the largest step is ${short(ratio)} times the median one.`;
+          : `${jumps.length ? `${plural(jumps.length, "sharp jump")} marked` : "No sharp jump"}: ${largest}`;
       const cells = answer.images.map((source, k) =>
         h(
           "div",

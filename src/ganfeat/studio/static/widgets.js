@@ -40,7 +40,10 @@ export function number({ label, min, max, value, onChange, key }) {
   input.addEventListener("change", () => {
     const next = Math.round(Number(input.value));
     if (input.value === "" || !Number.isFinite(next)) input.value = value;
-    else onChange(Math.min(max, Math.max(min, next)));
+    else {
+      input.value = Math.min(max, Math.max(min, next));
+      onChange(Number(input.value));
+    }
   });
   return {
     element: h("div", { class: "field" }, h("label", { for: id }, label), input),

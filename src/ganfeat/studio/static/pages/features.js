@@ -15,7 +15,7 @@ export function mount(root, run) {
   const mapSection = h("section", { "aria-labelledby": "map-title" });
   const channelSection = h("section", { "aria-labelledby": "channel-title" });
   root.append(mapSection, channelSection);
-  const channels = mountChannels(channelSection, run);
+  const channels = mountChannels(channelSection);
   const title = h("h2", { id: "map-title" }, "Map of the data");
   const near = h("div", { class: "near", "aria-live": "polite" });
   let abort = new AbortController();
@@ -80,7 +80,7 @@ export function mount(root, run) {
         { network },
         { signal, progress: (job) => swap(bar, progress(`${job.doing}…`, job.progress)) },
       );
-      build(now);
+      build(state());
     } catch (error) {
       if (error.name !== "AbortError")
         swap(
@@ -209,6 +209,13 @@ export function mount(root, run) {
     drawNear(now);
   }
 
+  // As many of the neighbours would have its label if they were any pictures of the map.
+  function chance({ label, neighbours }) {
+    const count = found.labels?.filter((own) => nameOf(own) === label).length ?? 0;
+    if (!count) return "";
+    return `, by chance ${((neighbours.length * count) / found.labels.length).toFixed(1)} would`;
+  }
+
   async function drawNear(now) {
     const wanted = `${networkOf(now)}|${now.point}`;
     if (wanted === nearFor) return;
@@ -260,9 +267,10 @@ export function mount(root, run) {
         ),
         list,
         note(
-          answer.label === null
-            ? `Below each its ${answer.measure ?? "distance"} in feature space; a click goes there.`
-            : `${same} of ${answer.neighbours.length} have its label. Below each its ${answer.measure ?? "distance"} in feature space; a click goes there.`,
+          answer.label === null ? "" : `${same} of ${answer.neighbours.length} have its label${chance(answer)}. `,
+          `Below each its ${answer.measure} in feature space, 0 for the same direction`,
+          answer.usual === null ? "" : `; half of all pictures are farther than ${answer.usual.toFixed(2)}`,
+          ". A click goes there.",
         ),
       );
     } catch (error) {

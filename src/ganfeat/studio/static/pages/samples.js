@@ -1,6 +1,6 @@
 // Samples: look around, pin what is of interest, bring an own image.
 
-import { explain, post } from "../api.js";
+import { address, explain, post } from "../api.js";
 import { announce, h, swap } from "../dom.js";
 import { sampleGrid } from "../grid.js";
 import { image, label, remember } from "../pictures.js";
@@ -61,11 +61,13 @@ export function mount(root, run) {
       return;
     }
     swap(result, busy(run.has_encoder ? "The encoder finds its z…" : "Searching its z… this takes some seconds."));
+    const { given } = state();
     try {
-      const found = await post("/api/invert", own, { type: own.type });
-      remember([found.ref], [found.image], state().given);
+      const found = await post(address("/api/invert", { given }), own, { type: own.type });
+      remember([found.ref], [found.image], given);
       add("pins", [found.ref]);
-      const by = found.by === "encoder" ? "the encoder" : "optimisation";
+      const by = found.by === "encoder" ? "by the encoder" : "by a search over z";
+      const where = run.condition ? `, ${run.condition.name} ${run.condition.values[given]},` : "";
       swap(
         result,
         h(
@@ -84,15 +86,37 @@ export function mount(root, run) {
             h("figcaption", {}, "what the generator draws there"),
           ),
         ),
-        note(
-          `Found by ${by} and pinned as ${label(found.ref)}. Root mean square difference: ${found.error.toFixed(3)}, pixels from 0 to 1.`,
-        ),
+        differences(found),
+        note(`Found ${by}${where} and pinned as ${label(found.ref)}.`),
       );
       announce("The image is inverted and pinned.");
     } catch (error) {
       swap(result, failure(explain(error)));
     }
     file.value = "";
+  }
+
+  // The difference alone says little: of dark pictures any two are alike.
+  function differences({ error, random, unrelated }) {
+    const rows = [
+      ["the picture that was found", error],
+      ["the nearest random sample, where the search began", random],
+      ["random samples, on average", unrelated],
+    ].filter(([, size]) => size !== null && size !== undefined);
+    return h(
+      "table",
+      { class: "differences" },
+      h(
+        "caption",
+        {},
+        "Difference from your image (root mean square over the pixels): 0 is the same picture, 1 black against white",
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map(([words, size]) => h("tr", {}, h("th", { scope: "row" }, words), h("td", {}, size.toFixed(3)))),
+      ),
+    );
   }
 
   const drop = h(
