@@ -46,8 +46,8 @@ CALLS: dict[str, dict[str, str]] = {
     },
 }
 SHOWN = {"walk.png", "arithmetic.png", "turn.png", "saliency.png", "receptive.png", "forget.png"}
-KEPT = ("regression", "probe", "score", "purity")
-"""What is kept of a verb's JSON file beside its table."""
+KEPT = ("regression", "probe", "chance", "notes")
+"""What is kept of a verb's JSON file beside its table, and of the channels of a layer, how they are all together."""
 LARGEST = 300_000
 """Bytes of a picture in the documents."""
 
@@ -77,7 +77,10 @@ def main() -> None:
     found: dict[str, Any] = {}
     for key, call in CALLS[options.name].items():
         verb = key.partition("-")[0]
-        words = [{"RUN": str(options.run), "DATA": options.data, "TEST": options.test}.get(word, word) for word in call.split()]
+        words = [
+            {"RUN": str(options.run), "DATA": options.data, "TEST": options.test}.get(word, word)
+            for word in call.split()
+        ]
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             status = ganfeat([*words, "--out", folder])
@@ -95,6 +98,7 @@ def main() -> None:
             "table": content["table"],
             "pictures": names,
             **{name: content[name] for name in KEPT if name in content},
+            **{name: content[name]["all"] for name in ("trained", "untrained") if content.get(name)},
         }
     results = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
     results.setdefault("command", "python examples/gallery.py NAME RUN DATA")

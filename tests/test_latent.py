@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from ganfeat.latent import (
     vector_reference,
     walk,
 )
+from ganfeat.probes.knn import KNNClassifier
 
 RNG = np.random.default_rng
 DIGITS = (load_digits().images * 255 / 16).astype(np.uint8)[..., None]  # 1,797 of 8 x 8
@@ -267,6 +269,31 @@ def test_neighbours_are_those_of_scikit_learn_in_pixels_and_features():
         assert np.allclose(near.distances, expected[0] / unit) and (near.indices == expected[1]).mean() > 0.95
 
 
+def test_a_few_copies_among_many_rows_do_not_cost_a_copy_of_all(monkeypatch):
+    """Block by block, and the same as of the different ones alone."""
+    training = DIGITS[RNG(0).permutation(len(DIGITS))[:400]]
+    rows = RNG(1).standard_normal((400, 30))
+    held_out, unseen = training[:4] // 2, rows[:4] + 1
+    more = {"features": RNG(2).standard_normal((8, 30)), "n_neighbours": 3, "compared": 100, "held_out": held_out}
+    z, images = np.arange(8)[:, None], DIGITS[:8]
+    expected = smoothness(z, images, training=training, training_features=rows, **more, held_out_features=unseen)
+    assert expected.near_features.duplicates == 0
+    order = np.concatenate([np.arange(200), np.arange(100, 400)])
+    training, rows = training[order], rows[order]
+    copied, fit = [], KNNClassifier.fit
+    monkeypatch.setattr(KNNClassifier, "fit", lambda knn, X, y: [copied.append(X.nbytes), fit(knn, X, y)][1])
+    monkeypatch.setattr(sys.modules[smoothness.__module__], "_BLOCK_BYTES", 4096)
+    more["held_out"] = np.concatenate([training[:1], held_out])  # the first is a training image
+    found = smoothness(
+        z, images, training=training, training_features=rows, **more, held_out_features=np.vstack([rows[:1], unseen])
+    )
+    assert len(copied) > 40 and max(copied) <= 4096
+    for one, two in ((expected.near_pixels, found.near_pixels), (expected.near_features, found.near_features)):
+        assert two.duplicates == 100 and np.array_equal(order[two.indices], one.indices)
+        assert np.array_equal(two.distances, one.distances) and np.array_equal(two.closeness, one.closeness)
+        assert (two.usual, two.nearer, two.chance) == (one.usual, one.nearer, one.chance)
+
+
 def test_wrong_measurements_are_refused():
     z, images = np.arange(4)[:, None], DIGITS[:4]
     for change in (
@@ -339,11 +366,28 @@ def test_groups_that_do_not_differ_are_separated_by_chance_on_average_and_others
     assert np.mean([f.chance <= 0.1 for f in found]) < 0.16
     apart = direction(RNG(0).standard_normal((6, 20)), RNG(1).standard_normal((6, 20)) + 2)
     assert apart.separation == 1 and apart.chance < 0.02
-    same = np.ones((3, 4))
-    assert direction(same, same).separation == 0.5 and direction(same, same).chance == 1
-    assert direction(same[:1], same).separation is None and direction(same[:1], same).chance is None
+    even = np.eye(4)  # all pairs are at right angles to what the others say
+    assert direction(even[:2], even[2:]).separation == 0.5 and direction(even[:2], even[2:]).chance == 1
+    assert direction(even[:1], even[1:]).separation is None and direction(even[:1], even[1:]).chance is None
     with pytest.raises(InputError):
-        direction(same, same[:, :2])
+        direction(even, even[:, :2])
+
+
+def test_exemplars_named_twice_are_judged_once():
+    """Else the twin that stays in the mean orders the one left out, and any two groups are separated."""
+    a, b, both = RNG(0).standard_normal((3, 3, 100))
+    once = direction(a, b)
+    assert once.separation < 0.5
+    for found in (direction([*a, *a], [*b, *b]), direction([*a, *both], [*both[::-1], *b]), direction([*a, a[0]], b)):
+        assert (found.separation, found.chance) == (once.separation, once.chance)
+    assert np.allclose(direction([*a, *a], b).vector, once.vector)
+    signed = np.array([[0.0, 1.0], [-0.0, 1.0]])
+    assert direction(signed, b[:, :2]).separation is None and direction(a, a).separation is None
+
+
+def test_a_regrouping_is_never_rarer_than_one_in_all_that_were_tried():
+    a, b = RNG(0).standard_normal((2, 8, 20))
+    assert direction(a, b + 5, regroupings=9).chance == pytest.approx(0.1)
 
 
 def test_a_direction_leads_from_one_mean_to_the_other():
@@ -426,6 +470,20 @@ def test_what_an_encoder_says_is_one_of_the_starts(generator):
     assert (found.errors <= found.first + 1e-6).all() and np.allclose(found.z, z, atol=1e-6)
     with pytest.raises(InputError, match="first"):
         invert(generator, drawn(generator, z), 8, "uniform", first=z[:2])
+
+
+def test_no_answer_is_worse_than_that_of_the_encoder_also_beyond_the_prior(generator):
+    """The nearest z in the cube draws another image, and one step from it does not come back."""
+    z = RNG(6).uniform(-3, 3, (5, 8)).astype(np.float32)
+    z[0] /= 10
+    found = invert(generator, drawn(generator, z), 8, "uniform", starts=1, steps=1, first=z)
+    assert (found.first < 0.003).all() and (found.errors <= found.first).all()
+    assert np.array_equal(found.z[1:], z[1:]) and np.allclose(found.z[0], z[0], atol=1e-6)
+    off = (drawn(generator, found.z).astype(float) - drawn(generator, z)) / 255
+    assert np.allclose(np.sqrt((off**2).mean(axis=(1, 2, 3))), found.errors, atol=0.003)
+    far = np.full((5, 8), 40, np.float32)  # a start that is of no use is left for what is found within
+    found = invert(generator, drawn(generator, z), 8, "uniform", starts=1, steps=1, first=far)
+    assert (found.errors < found.first).all() and (np.abs(found.z) <= 1).all()
 
 
 def test_an_image_that_cannot_be_drawn_is_not_found(generator):

@@ -2,8 +2,20 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ganfeat.pictures import captioned, enlarged, in_pairs, out_of_pairs, read_png, tile, untile, write_png
+from ganfeat.pictures import (
+    captioned,
+    enlarged,
+    grey_or_colour,
+    in_pairs,
+    out_of_pairs,
+    read_png,
+    tile,
+    untile,
+    write_gif,
+    write_png,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -72,3 +84,20 @@ def test_captioned_stacks_sheets_of_different_widths_and_colours_and_breaks_long
     assert (sheet[20:24, 8:38] == (255, 0, 0)).all() and (sheet[20:24, 38:] == 255).all()
     short, long = captioned([("one", grey)]), captioned([("one two three four five six seven", grey)])
     assert long.shape[1] == short.shape[1] and long.shape[0] > short.shape[0]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_gif_has_every_frame_enlarged(tmp_path, channels):
+    frames = np.arange(0, 250, 50, dtype=np.uint8).repeat(4 * 3 * channels).reshape(5, 4, 3, channels)
+    write_gif(tmp_path / "a.gif", frames, 0.08, scale=2)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.size, gif.n_frames, gif.info["loop"], gif.info["duration"]) == ((6, 8), 5, 0, 80)
+        for i in range(5):
+            gif.seek(i)
+            assert (np.asarray(gif.convert("L")) == 50 * i).all()
+
+
+def test_other_channels_than_1_or_3_are_averaged():
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 2), dtype=np.uint8)
+    assert np.array_equal(grey_or_colour(image)[..., 0], image.sum(axis=2) // 2)
+    assert grey_or_colour(image[..., :1]).shape == (4, 5, 1)

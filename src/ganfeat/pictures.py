@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,20 @@ GREY = 128
 """Of gaps, and of cells without an image."""
 
 
+def grey_or_colour(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures ``uint8 (..., c)`` as they can be shown, ``(..., 1 or 3)``: other channels are averaged to grey."""
+    if images.shape[-1] in (1, 3):
+        return images
+    return images.mean(axis=-1, keepdims=True).astype(np.uint8)
+
+
 def tile(images: NDArray[np.uint8], columns: int | None = None, pad: int = 1) -> NDArray[np.uint8]:
     """Lay ``uint8 (n, h, w, c)`` out as one picture ``(H, W, 1 or 3)``, row by row.
 
     Channels other than 1 or 3 are averaged to grey.
     """
+    images = grey_or_colour(images)
     n, height, width, channels = images.shape
-    if channels not in (1, 3):
-        images = images.mean(axis=3, keepdims=True).astype(np.uint8)
-        channels = 1
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     sheet = np.full((rows * (height + pad) - pad, columns * (width + pad) - pad, channels), GREY, np.uint8)
@@ -79,8 +85,8 @@ def enlarged(sheet: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 
 def colour(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture ``(H, W, 1 or 3)`` in three channels."""
-    return np.ascontiguousarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
+    """A picture ``(H, W, c)`` in three channels; others than 1 or 3 are averaged to grey."""
+    return np.ascontiguousarray(np.broadcast_to(grey_or_colour(sheet), (*sheet.shape[:2], 3)))
 
 
 def captioned(parts: Sequence[tuple[str, NDArray[np.uint8]]], scale: int = 1) -> NDArray[np.uint8]:
@@ -143,3 +149,24 @@ def write_png(path: Path, sheet: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(path, format="PNG")
+
+
+def write_gif(target: Path | BinaryIO, frames: NDArray[np.uint8], seconds: float, scale: int = 1) -> None:
+    """Write ``uint8 (n, h, w, c)`` as a GIF that repeats for ever.
+
+    Parameters
+    ----------
+    target : path or binary file
+    frames : ndarray
+        Channels other than 1 or 3 are averaged to grey.
+    seconds : float
+        Of a frame. GIFs know hundredths only, and browsers slow those of less than two down.
+    scale : int
+        Every pixel becomes ``scale x scale`` pixels.
+    """
+    from PIL import Image
+
+    large = (enlarged(grey_or_colour(frame), scale) for frame in frames)  # one after the other: they are many
+    pictures = (Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in large)
+    pause = max(2, round(100 * seconds)) * 10
+    next(pictures).save(target, format="GIF", save_all=True, append_images=pictures, duration=pause, loop=0)

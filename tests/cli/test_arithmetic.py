@@ -8,10 +8,12 @@ import pytest
 
 from ganfeat import DCGAN, load, load_images
 from ganfeat.cli import main
+from ganfeat.cli.points import Generator
 from ganfeat.latent import read_reference, vector_reference
 from ganfeat.pictures import read_png
 
 DIGITS = load_images("digits", limit=80)
+FAR = vector_reference(np.full(6, 800))
 A, B, C = (["s0.1", "s0.2", "s1.3"], ["s0.4", "s0.5", "s0.6"], ["s0.7", "s0.8", "s2.255"])
 
 
@@ -76,6 +78,8 @@ def test_vectors_are_points_and_few_points_are_warned_of(run, tmp_path, capsys):
     assert call(run, "--a", vector_reference(z), "s3.7", "-o", tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "--a: fewer than three points" in printed
+    assert call(run, "--a", "s0.1", "s0.1", "s0.1", "--b", *B, "-o", tmp_path / "same") == 0
+    assert "--a: fewer than three points" in " ".join(capsys.readouterr().out.split())
     result = json.loads((tmp_path / "arithmetic.json").read_text())
     assert np.allclose(read_reference(result["sum"]["result"], 6, None), z)
     assert result["sum"]["b"] == [] and "A on the means" in result["pictures"][0]["caption"]
@@ -108,9 +112,19 @@ WRONG = {
     "from without to": (["{run}", "--from", "s0.1"], "give both"),
     "apply alone": (["{run}", "--apply", "s0.1"], "--from and --to"),
     "noise": (["{run}", "--a", "s0.1", "--scale", "-1"], "--scale"),
-    "endless noise": (["{run}", "--a", "s0.1", "--scale", "inf"], "finite"),
+    "endless noise": (["{run}", "--a", "s0.1", "--scale", "inf"], "--scale"),
     "no noise": (["{run}", "--a", "s0.1", "--scale", "nan"], "--scale"),
-    "reach": (["{run}", "--from", "s0.1", "--to", "s0.2", "--reach", "1e9"], "beyond"),
+    "huge noise": (["{run}", "--a", "s0.1", "--scale", "1e300"], "--scale 1e+300 must be"),
+    "much noise": (["{run}", "--a", FAR, "--scale", "300"], "with --scale 300,"),
+    "far sum": (["{run}", "--a", FAR, "--c", FAR], "the sum of --a, --b and --c"),
+    "huge reach": (["{run}", "--from", "s0.1", "--to", "s0.2", "--reach", "1e300"], "--reach 1e+300 must be"),
+    "reach": (["{run}", "--from", "s0.1", "--to", FAR, "--reach", "2"], "with --reach 2,"),
+    "both, and reach": (["{run}", "--a", "s0.1", "--from", "s0.1", "--to", FAR, "--reach", "3"], "with --reach 3,"),
+    "twice in a group": (["{run}", "--from", "s0.1", "s0.2", "s0.1", "--to", "s0.3"], "--from s0.1 is already in --f"),
+    "by two names": (["{run}", "--from", "s0.3", "--to", "s0.1", "s0.01"], "--to s0.01 is already in --to (as s0.1)"),
+    "in both groups": (["{run}", "--from", "s0.1", "s0.2", "--to", "s0.3", "s0.2"], "--to s0.2 is already in --from"),
+    "a seed whose samples have no names": (["{run}", "--seed", "4294967296"], "--seed"),
+    "an endless seed": (["{run}", "--seed", "9" * 20], "--seed"),
     "given": (["{run}", "--given", "1"], "--given"),
     "out is a file": (["{run}", "--out", "{tmp}/file"], "is a file"),
     "negative seed": (["{run}", "--seed", "-1"], "--seed"),
@@ -118,7 +132,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_call_is_one_clear_line(case, run, tmp_path, capsys):
+def test_a_wrong_call_is_one_clear_line_before_anything_is_drawn(case, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Generator, "draw", None)
     (tmp_path / "file").write_text("")
     before = sorted(tmp_path.rglob("*"))
     arguments, message = WRONG[case]

@@ -90,7 +90,11 @@ def test_numbers_and_picture_are_those_of_the_functions(run, boxes, tmp_path, ca
         result["layer"]["maps"] == found.layer.maps and result["layer"]["index"] == find_layer(gan.decoder(), z).index
     )
     before = draw_without(gan.decoder(), z, found.layer).astype(float)
-    change = (draw_without(gan.decoder(), z, found.layer, found.order) - before) / 255
+    number = len(found.order)
+    unseen = [found.others[k][:number] for k in found.fold]  # by the boxes of other samples
+    change = (draw_without(gan.decoder(), z, found.layer, unseen) - before) / 255
+    assert result["maps"]["others"] == [order.tolist() for order in found.others]
+    assert "images that had no say" in result["notes"][0]
     outside = np.ones((8, 8), bool)
     outside[2:6, 2:6] = False
     wanted = np.sqrt(np.square(change)[:, outside].mean(axis=(1, 2))).mean()
@@ -146,8 +150,11 @@ def test_mistakes_are_refused_by_name(run, boxes, tmp_path, capsys):
     )
     assert "gives the image itself" in refused(capsys, run, "--layer", -1, *out)
     assert "have a positive weight; give 1 to" in refused(capsys, run, "--boxes", boxes, "--maps", 16, *out)
-    assert "--samples 0 must be 1 to 256" in refused(capsys, run, "--samples", 0, *out)
+    assert "--samples 0 must be at least 1 and at most 256" in refused(capsys, run, "--samples", 0, *out)
+    assert "--seed 4294967296 must be" in refused(capsys, run, "--seed", 2**32, *out)
     assert "told nothing beside z" in refused(capsys, run, "--given", 1, *out)
+    write_boxes(tmp_path / "told.json", [Box(f"s0.{i}", 2, 2, 4, 4) for i in range(3)], given=1)
+    assert "told nothing beside z" in refused(capsys, run, "--boxes", tmp_path / "told.json", *out)
     assert "is a file; name a folder" in refused(capsys, run, "--out", boxes)
     assert "is not a run folder" in refused(capsys, tmp_path, "--boxes", boxes)
     write_boxes(tmp_path / "one.json", [Box("s0.1", 2, 2, 4, 4)])
@@ -180,3 +187,6 @@ def test_boxes_belong_to_what_g_was_told(tmp_path, capsys):
     message = refused(capsys, tmp_path / "r", "--boxes", tmp_path / "b.json", "--given", 0, "--out", tmp_path / "o")
     assert "drawn for given 1, not 0" in message
     assert "choose one of 0, 1" in refused(capsys, tmp_path / "r", "--given", 2)
+    content["given"] = 2
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    assert "is told one of 0, 1" in refused(capsys, tmp_path / "r", "--boxes", tmp_path / "b.json")

@@ -10,7 +10,7 @@ from ganfeat.cli import main
 from ganfeat.inspection.activations import top_images
 from ganfeat.inspection.guided import image_gradients
 from ganfeat.inspection.layer import layer_of
-from ganfeat.pictures import read_png
+from ganfeat.pictures import read_png, write_png
 
 DIGITS = load_images("digits", limit=120)
 SETTINGS = {"n_components": 8, "max_iter": 2, "batch_size": 20, "random_state": 0}
@@ -39,17 +39,19 @@ def test_what_is_written_is_what_the_functions_say(run, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == FILES
     result = json.loads((tmp_path / "s" / "saliency.json").read_text())
     layer = layer_of(load(run).extractor(taps="all"))
-    top = top_images(layer, DIGITS.images, 12)
+    top = top_images(layer, DIGITS.images, 13)
     assert (result["layer"], result["channels"], result["maps"]) == (layer.name, 12, [2, 2])
     assert [row["channel"] for row in result["trained"]["channels"]] == [3, 0]
     for row in result["trained"]["channels"]:
         channel = row["channel"]
         assert row["images"] == top.images[channel, :4].tolist() and row["units"] == top.positions[channel, :4].tolist()
         assert row["strongest"] == top.values[channel, 0] and f"{row['strongest']:.2f}" in printed
-        counts = np.bincount(DIGITS.labels[top.images[channel]])
+        counts = np.bincount(DIGITS.labels[top.images[channel, :12]])
+        assert top.values[channel, 11] > top.values[channel, 12]
         assert row["class share"] == counts.max() / 12 and row["class"] == DIGITS.classes[counts.argmax()]
-    shares = [np.bincount(DIGITS.labels[images]).max() / 12 for images in top.images]
+    shares = [np.bincount(DIGITS.labels[images[:12]]).max() / 12 for images in top.images]
     assert result["trained"]["all"]["class share"] == pytest.approx(np.mean(shares))
+    assert result["trained"]["all"]["left out"] == 0 and "Over all 12 channels" in printed
     assert result["chance"]["images"] == 12 and 0.1 < result["chance"]["mean"] < 0.5
     assert result["untrained"]["channels"] != result["trained"]["channels"]
     assert [picture["file"] for picture in result["pictures"]] == ["saliency.png", "receptive.png", "filters.png"]
@@ -70,6 +72,31 @@ def test_by_default_six_channels_into_the_run_and_its_report(run, tmp_path, caps
     assert main(["report", str(run), "--out", str(tmp_path / "page.html"), "-q"]) == 0
     page = (tmp_path / "page.html").read_text()
     assert page.count("<figure") >= 3 and "guided gradients" in page
+
+
+def test_channels_that_choose_no_images_are_of_no_class_and_that_is_said(run, tmp_path, capsys, monkeypatch):
+    """Images sorted by class, and two channels of the same value on all of them."""
+
+    def broken(*arguments, **settings):
+        gan = load(*arguments, **settings)
+        layer_of(gan.extractor(taps="all"), 0).network.blocks[0].conv.weight.data[[1, 4]] = 0
+        return gan
+
+    monkeypatch.setattr("ganfeat.estimators.load", broken)
+    order = np.argsort(DIGITS.labels, kind="stable")
+    for label in np.unique(DIGITS.labels):
+        (tmp_path / "data" / str(label)).mkdir(parents=True)
+    for i in order.tolist():
+        write_png(tmp_path / "data" / str(DIGITS.labels[i]) / f"{i}.png", DIGITS.images[i])
+    assert call(run, tmp_path / "data", "--out", tmp_path / "s", "--layer", 0) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    result = json.loads((tmp_path / "s" / "saliency.json").read_text())
+    assert [row["channel"] for row in result["trained"]["channels"] if row["class share"] is None] == [1, 4]
+    assert result["trained"]["all"]["left out"] == 2 and result["untrained"]["all"]["left out"] == 0
+    shares = [row["class share"] for row in result["trained"]["channels"] if row["class share"] is not None]
+    assert result["trained"]["all"]["class share"] == pytest.approx(np.mean(shares)) and len(shares) == 4
+    assert "Over 4 of 6 channels" in printed and "Not counted: 2 channels (0 untrained)" in printed
+    assert [row[2:4] for row in result["table"][1:] if row[0] in ("1", "4")] == [["-", "-"]] * 2
 
 
 def test_other_layers_and_stages(run, tmp_path, capsys):
@@ -116,6 +143,7 @@ def test_mistakes_are_refused_with_the_fix(run, tmp_path, capsys):
         ((run, "digits", "--top", "0"), "--top 0 must be at least 1"),
         ((run, "digits", "--top", "65"), "at most 64"),
         ((run, "digits", "--seed", "-1"), "--seed -1"),
+        ((run, "digits", "--seed", "9" * 20), "--seed 99999999999999999999 must be"),
         ((run, "digits", "--limit", "0"), "limit=0"),
         ((run, "digits", "--out", tmp_path / "file"), "is a file"),
         ((run, tmp_path / "nowhere"), "nowhere"),

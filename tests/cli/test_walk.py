@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import sys
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from PIL import Image
 
 from ganfeat import DCGAN, AutoEncoder, load, load_images
 from ganfeat.cli import main
+from ganfeat.cli.moving import write_gif
 from ganfeat.estimators import METHODS
+from ganfeat.features import FeatureExtractor
 from ganfeat.latent import read_reference, walk
 from ganfeat.pictures import captioned, read_png, tile
 
@@ -154,6 +158,47 @@ def test_with_pyav_the_film_has_every_frame(run, tmp_path, capsys):
         assert np.abs(frames[3][16::32, 16::32, 0].astype(int) - expected[3, ..., 0]).mean() < 12
 
 
+def test_moving_pictures_are_enlarged_one_at_a_time(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
+    tracemalloc.start()
+    write_gif(tmp_path / "a.gif", frames, 20)
+    assert tracemalloc.get_traced_memory()[1] < 100 * 256 * 256 / 2
+    tracemalloc.stop()
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 100
+        for i in (0, 50, 99):
+            gif.seek(i)
+            assert np.array_equal(np.asarray(gif.convert("L"))[16::32, 16::32], frames[i, ..., 0])
+
+
+def test_features_that_are_too_many_for_the_memory_go_to_files(run, tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "own.npy", DIGITS.images)
+    np.savez(tmp_path / "others.npz", images=load_images("digits").images[1::7])
+    data = ["--data", tmp_path / "own.npy", "--test", tmp_path / "others.npz"]
+    options = ["--number", "3", "--video", "none", "--json", "-q", "-o", tmp_path / "o", *data]
+    assert call(run, *options) == 0
+    expected = json.loads(capsys.readouterr().out)
+    written, transform_to = [], FeatureExtractor.transform_to
+
+    def spied(extractor, path, *arguments):
+        written.append(path)
+        return transform_to(extractor, path, *arguments)
+
+    monkeypatch.setattr(FeatureExtractor, "transform_to", spied)
+    monkeypatch.setattr("ganfeat.features.MEMORY", 0)
+    assert call(run, *options) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+    assert len(written) == 3 and not any(path.exists() for path in written)
+    monkeypatch.setattr("ganfeat.features.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    assert call(run, *options) == 2
+    assert "use --limit" in capsys.readouterr().err
+
+
+def test_every_method_says_the_prior_of_its_z():
+    """Else a verb would have to guess it, and walk off the prior's way."""
+    assert {method().get_params()["prior"] for method in METHODS.values()} == {"uniform", "normal"}
+
+
 WRONG = {
     "no run": (["{tmp}/no"], "is not a run folder"),
     "no such sample": (["{run}", "--points", "s0.1", "s0.256"], "--points 's0.256'"),
@@ -178,6 +223,12 @@ WRONG = {
     "device": (["{run}", "--device", "tpu"], "device"),
     "out is a file": (["{run}", "--out", "{tmp}/file"], "is a file"),
     "negative seed": (["{run}", "--seed", "-1"], "--seed"),
+    "a seed whose samples have no names": (["{run}", "--points", "s0.1", "s0.2", "--seed", "4294967296"], "--seed"),
+    "an endless seed": (["{run}", "--images", "{tmp}/a.png", "{tmp}/b.png", "--seed", "9" * 20], "at most 4,294,967"),
+    "too many frames": (["{run}", "--number", "2", "--frames", "1000000"], "--frames"),
+    "too many frames over all": (["{run}", "--number", "9", "--frames", "257"], "give --frames 256"),
+    "too many frames and back": (["{run}", "--number", "8", "--frames", "257", "--closed"], "give --frames 256"),
+    "too fast": (["{run}", "--fps", "1000000000000"], "--fps"),
 }
 
 

@@ -13,7 +13,7 @@ from ganfeat.inspection import forgetting
 from ganfeat.inspection.boxes import Box
 from ganfeat.inspection.effect import counts, effect, gone
 from ganfeat.inspection.forgetting import activations, draw_without, find_layer, fit_forgetting, random_maps
-from ganfeat.inspection.presence import fit_presence
+from ganfeat.inspection.presence import fit_presence, measure
 from ganfeat.nets.dcgan import Generator
 
 SIDE = 16
@@ -127,6 +127,72 @@ def test_order_of_images_and_maps_does_not_matter():
 def test_the_smallest_activation_tells_whether_zero_is_off():
     z, boxes = draws(12)
     assert fit_forgetting(Drawing(nn.LeakyReLU(0.2)), z, boxes, (SIDE, SIDE)).lowest < -0.01
+
+
+def test_each_image_may_be_drawn_without_maps_of_its_own():
+    """In one batch or in two, as if it was drawn alone; without any, as it is."""
+    decoder, (z, _) = Drawing(), draws(70)
+    layer = find_layer(decoder, z)
+    own = [RNG.permutation(7)[: i % 4] for i in range(70)]
+    alone = np.concatenate([draw_without(decoder, z[i : i + 1], layer, own[i]) for i in range(70)])
+    assert (draw_without(decoder, z, layer, own) == alone).all()
+    with pytest.raises(InputError, match="maps 0 to 6"):
+        draw_without(decoder, z[:2], layer, [[0], [7]])
+
+
+def noisy():
+    """A generator of many maps that draw nothing in particular, and boxes anywhere."""
+    torch.manual_seed(0)
+    decoder = nn.Sequential(
+        nn.Unflatten(1, (8, 1, 1)),
+        nn.ConvTranspose2d(8, 20, SIDE),
+        nn.ReLU(),
+        nn.Conv2d(20, 3, 3, padding=1),
+        nn.Tanh(),
+    )
+    generator = np.random.default_rng(3)
+    z = generator.normal(size=(13, 8)).astype(np.float32)
+    boxes = [[Box("s0.0", *map(int, generator.integers(0, 10, 2)), 6, 6)] for _ in z]
+    return decoder.eval().requires_grad_(False), z, boxes
+
+
+def test_an_image_has_no_say_in_which_maps_it_is_drawn_without():
+    """They are those that all other folds' images choose; other boxes on it change the maps of others alone."""
+    decoder, z, boxes = noisy()
+    found = fit_forgetting(decoder, z, boxes, (SIDE, SIDE), seed=4)
+    assert len(found.others) == 5 and sorted(np.unique(found.fold)) == list(range(5))
+    for k, order in enumerate(found.others):
+        kept = np.flatnonzero(found.fold != k)
+        alone = fit_forgetting(decoder, z[kept], [boxes[i] for i in kept], (SIDE, SIDE))
+        assert (alone.order == order).all() and not np.array_equal(order, found.order)
+    changed = [[Box("s0.0", 0, 0, 5, 16)], *boxes[1:]]
+    after = fit_forgetting(decoder, z, changed, (SIDE, SIDE), seed=4)
+    assert (after.unseen(6)[0] == found.unseen(6)[0]).all() and len(found.unseen(6)) == 13
+    assert any(not np.array_equal(a, b) for a, b in zip(after.others, found.others, strict=True))
+    assert not np.array_equal(after.weight, found.weight)
+
+
+def test_the_effect_is_measured_without_the_maps_that_others_chose():
+    decoder, z, boxes = noisy()
+    found = fit_forgetting(decoder, z, boxes, (SIDE, SIDE))
+    before = draw_without(decoder, z, found.layer)
+    presence = fit_presence(before, boxes)
+    number = len(found.order)
+    (row,) = effect(decoder, z, boxes, found, presence, [number], draws=2, seed=1)
+    assert row["of_folds"] == [min(number, len(order)) for order in found.others]
+    after, random = before.copy(), [before.copy(), before.copy()]
+    for k, order in enumerate(found.others):
+        of = found.fold == k
+        after[of] = draw_without(decoder, z[of], found.layer, order[:number])
+        for images, maps in zip(random, random_maps(found.layer, number, 2, 1), strict=True):
+            images[of] = draw_without(decoder, z[of], found.layer, maps[: len(order[:number])])
+    wanted = measure(presence, before, after, boxes)["presence"].mean()
+    by_all = measure(presence, before, draw_without(decoder, z, found.layer, found.order), boxes)["presence"].mean()
+    assert row["dropped"]["presence"]["mean"] == pytest.approx(wanted, abs=1e-3) and abs(wanted - by_all) > 3e-3
+    control = [measure(presence, before, images, boxes)["presence"].mean() for images in random]
+    assert row["random"]["of_draws"] == pytest.approx(control, abs=1e-3)
+    shares = [np.isin(found.others[k][:number], found.order[:number]).mean() for k in found.fold]
+    assert row["shared"] == pytest.approx(np.mean(shares)) and 0 < row["shared"] < 1
 
 
 def test_random_maps_are_as_many_and_drawn_by_the_seed():

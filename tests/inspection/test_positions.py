@@ -1,5 +1,7 @@
 """Positions in boxes, and the regression on them, against closed forms and scikit-learn."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -51,6 +53,13 @@ def test_a_box_between_all_centres_has_the_cell_that_it_is_in():
     assert mask[0].tolist() == [[False, False], [False, True]] == mask[1].tolist() and not mask[2].any()
 
 
+def test_a_thin_box_between_centres_keeps_its_length():
+    """A stroke one pixel wide, on cells of 4 x 4 pixels: the column or row of cells it is in, as far as it goes."""
+    mask = inside([[box(3, 0, 1, 16)], [box(0, 8, 11, 1)]], (4, 4), (16, 16))
+    assert sorted(zip(*np.nonzero(mask[0]), strict=True)) == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert sorted(zip(*np.nonzero(mask[1]), strict=True)) == [(2, 0), (2, 1), (2, 2)]
+
+
 def test_several_boxes_are_their_union():
     boxes = [box(0, 0, 5, 5), box(3, 3, 5, 5)]
     both = inside([boxes], (16, 16), (16, 16))[0]
@@ -89,6 +98,27 @@ def test_each_image_is_judged_by_regressions_that_have_not_seen_it():
     assert (before.logits[same] == after.logits[same]).all() and same[2]
     assert not np.allclose(before.logits[~same], after.logits[~same])
     assert before.apply(X) == pytest.approx(1 / (1 + np.exp(-before.logits)), abs=1e-12)
+
+
+def test_what_is_learned_from_some_images_is_what_they_alone_give():
+    X, truth = a_case()
+    some = np.array([5, 0, 3])
+    mine, theirs = fit_regression(X, truth, images=some), fit_regression(X[some], truth[some])
+    assert (mine.weight == theirs.weight).all() and mine.intercept == theirs.intercept
+
+
+def test_large_maps_are_not_copied_whole(monkeypatch):
+    """Positions are drawn first, and gathered then; no fold copies its images."""
+    monkeypatch.setattr(positions, "MOST_VALUES", 2**14)
+    hold_out(*a_case())  # imports
+    X, truth = a_case(n=10, grid=(64, 64), maps=64)
+    tracemalloc.start()
+    try:
+        hold_out(X, truth)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * X.nbytes
 
 
 def test_scores_where_there_is_something_to_tell_and_where_not():

@@ -7,7 +7,7 @@ from torch import nn
 
 from ganfeat import FeatureExtractor
 from ganfeat.inspection.boxes import Box
-from ganfeat.inspection.presence import fit_presence, measure, network_positions, over_images, patch_positions
+from ganfeat.inspection.presence import eyes, fit_presence, measure, network_positions, over_images, patch_positions
 from ganfeat.nets.dcgan import Discriminator
 
 SIDE = 16
@@ -64,11 +64,22 @@ def test_a_network_of_small_maps_is_read_at_its_first_layer_and_a_dense_one_not_
     assert network_positions(FeatureExtractor(dense, pool=None, device="cpu").fit(images)) is None
 
 
-@pytest.mark.parametrize("eyes", ["pixels", "network"])
-def test_what_is_there_is_present_and_what_was_taken_away_is_not(eyes):
+def test_eyes_are_ds_where_it_takes_such_images_and_patches_elsewhere():
+    extractor, images = discriminator(), scenes(2)[0]
+    describe, name = eyes(extractor, (SIDE, SIDE, 3))
+    assert name == f"D's {network_positions(extractor)[1]}"
+    assert (describe(images) == network_positions(extractor)[0](images)).all()
+    dense = FeatureExtractor(nn.Sequential(nn.Flatten(), nn.Linear(768, 5), nn.ReLU()), pool=None, device="cpu")
+    for network, shape in ((None, (SIDE, SIDE, 3)), (extractor, (32, 32, 3)), (dense.fit(images), (SIDE, SIDE, 3))):
+        describe, name = eyes(network, shape)
+        assert describe is patch_positions and name.startswith("patches of 5 x 5 pixels")
+
+
+@pytest.mark.parametrize("seen", ["pixels", "network"])
+def test_what_is_there_is_present_and_what_was_taken_away_is_not(seen):
     """Taken away, the probe says of the place what it says of bare places, on images it has not seen."""
     images, bare, boxes = scenes()
-    describe = patch_positions if eyes == "pixels" else network_positions(discriminator())[0]
+    describe = patch_positions if seen == "pixels" else network_positions(discriminator())[0]
     presence = fit_presence(images, boxes, describe)
     assert presence.held_out.scores["auc"] > 0.95
     before, after = measure(presence, images, images, boxes), measure(presence, images, bare, boxes)

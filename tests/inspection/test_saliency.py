@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ganfeat import InputError
-from ganfeat.inspection.activations import top_images
+from ganfeat.inspection.activations import Top, top_images
 from ganfeat.inspection.filters import filter_pictures, first_filters
 from ganfeat.inspection.layer import layers_in
 from ganfeat.inspection.saliency import (
@@ -117,15 +117,35 @@ def test_agreement_of_the_same_filters_and_of_unrelated_ones():
     assert agreement(*with_second(other, -100.0)) is None  # never excited
 
 
+def top_of(images, values=None):
+    """Of channels whose images are known; activations fall by one from image to image if not told."""
+    images = np.asarray(images)
+    values = np.broadcast_to(-np.arange(images.shape[1]), images.shape) if values is None else np.asarray(values)
+    return Top(np.arange(len(images)), values, images, np.zeros((*images.shape, 2), int))
+
+
+def test_purity_is_not_that_of_the_images_that_happen_to_come_first():
+    """Four images are counted; the next one's value tells whether the channel has chosen them."""
+    labels = np.repeat([0, 1], 50)
+    images = np.tile([0, 1, 2, 60, 3], (5, 1))
+    values = [[9, 8, 7, 6, 5], [9, 8, 7, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [9, 9, 9, 9, 0]]
+    found = purity(top_of(images, values), labels, 4)
+    assert found[[0, 4]].tolist() == [0.75, 0.75] and np.isnan(found[1:4]).all()
+    assert purity(top_of([[0, 1, 2]], [[0, 0, 0]]), labels[48:51], 3).tolist() == [
+        pytest.approx(2 / 3)
+    ]  # all there are
+
+
 def test_purity_and_its_chance():
     """Of k labels drawn without replacement: k = 1 is always pure; of all images the share is that of the set."""
     labels = np.repeat([0, 1, 2], [10, 30, 60])
-    assert purity(np.array([[0, 1, 2, 50], [0, 10, 50, 99]]), labels).tolist() == [0.75, 0.5]
+    assert purity(top_of([[0, 1, 2, 50, 7], [0, 10, 50, 99, 7]]), labels, 4).tolist() == [0.75, 0.5]
     assert chance_purity(labels, 1) == {"mean": 1, "high": 1}
     assert chance_purity(labels, 100) == pytest.approx({"mean": 0.6, "high": 0.6})
     two = np.repeat([0, 1], 500)  # two draws agree with probability 499 / 999
     assert chance_purity(two, 2)["mean"] == pytest.approx(0.5 + 0.5 * 499 / 999, abs=0.03)
-    drawn = [purity(np.random.default_rng(k).choice(1000, (1, 20), replace=False), two)[0] for k in range(400)]
+    some = [np.random.default_rng(k).choice(1000, (1, 21), replace=False) for k in range(400)]
+    drawn = [purity(top_of(images), two, 20)[0] for images in some]
     assert chance_purity(two, 20)["mean"] == pytest.approx(np.mean(drawn), abs=0.02)
     assert np.mean(np.array(drawn) > chance_purity(two, 20)["high"]) < 0.08
 

@@ -55,6 +55,8 @@ def test_sections_hold_the_very_pixels_and_escape_all_words(tmp_path):
         lambda folder: (folder / "walk.json").write_text("{"),
         lambda folder: (folder / "walk.json").write_text("[]"),
         lambda folder: (folder / "walk.json").write_text('{"table": null, "pictures": [{"file": "walk.png"}]}'),
+        lambda folder: (folder / "walk.json").write_text('{"pictures": [], "table": [["a"], []]}'),
+        lambda folder: (folder / "walk.json").write_text('{"pictures": ' + "[" * 100_000),
         lambda folder: (folder / "walk.png").unlink(),
         lambda folder: (folder / "walk.png").write_bytes(b"no picture"),
         lambda folder: (folder / "walk.json").write_text(
@@ -67,6 +69,54 @@ def test_a_damaged_one_is_named(tmp_path, damage):
     damage(tmp_path / "walk")
     with pytest.raises(InputError, match=r"walk\.json is damaged"):
         exploration_sections(tmp_path)
+
+
+def test_a_picture_of_too_many_pixels_is_left_in_its_folder(tmp_path, monkeypatch):
+    """A few bytes of PNG may unfold to gigabytes."""
+    for most in (len(SHEET) * SHEET.shape[1] - 1, 20):  # Pillow warns above it, and refuses above twice as many
+        write(tmp_path)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        body = exploration_sections(tmp_path)[0].body
+        assert "walk.png is too large for this page" in body and "data:image" not in body
+
+
+def test_all_files_change_or_none(tmp_path, monkeypatch):
+    """Whether drawing, the JSON or a rename fails: what was there is there, and nothing else."""
+    write(tmp_path)
+    folder = tmp_path / "walk"
+
+    def kept():
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    before = kept()
+    other, wrong = Picture("walk.png", 255 - SHEET, "", ""), Picture("more.png", SHEET[None], "", "")
+    with pytest.raises(Exception, match=r"."):
+        write_exploration(folder, "walk", {}, [other, wrong])
+    assert kept() == before
+    with pytest.raises(ValueError, match="JSON"):
+        write_exploration(folder, "walk", {"ratio": float("inf")}, [other])
+    assert kept() == before
+    assert write_exploration(folder, "walk", {}, [other])[0].read_bytes() != before["walk.png"]
+
+
+def test_what_was_named_before_goes_and_nothing_else(tmp_path):
+    folder = tmp_path / "walk"
+    for name in ("walk.gif", "walk.mp4"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"moves")
+    (folder / "boxes.json").write_text("mine")
+    (tmp_path / "near.png").write_text("mine, too")
+    more = Picture("more.png", SHEET, "", "")
+    write_exploration(folder, "walk", {"videos": ["walk.gif", "walk.mp4"]}, [PICTURE, more])
+    content = json.loads((folder / "walk.json").read_text())
+    content["videos"] += ["../near.png", "boxes.json"]
+    (folder / "walk.json").write_text(json.dumps(content))
+    write_exploration(folder, "walk", {"videos": ["walk.gif"]}, [PICTURE])
+    assert sorted(path.name for path in folder.iterdir()) == ["boxes.json", "walk.gif", "walk.json", "walk.png"]
+    assert (tmp_path / "near.png").exists()
+    for damage in ("{", "[]", '{"pictures": 3}', '{"pictures": [{"file": 3}]}', '{"pictures": [], "videos": null}'):
+        (folder / "walk.json").write_text(damage)
+        write_exploration(folder, "walk", {}, [PICTURE])
 
 
 def test_the_report_of_a_run_shows_what_lies_in_it(tmp_path):

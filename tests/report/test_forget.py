@@ -17,10 +17,12 @@ def measures(presence, gone):
     return {"presence": point(presence), "change_outside": point(0.0421), "gone": gone}
 
 
-def row(maps=16, beyond=0.2, ci95=0.05):
+def row(maps=16, beyond=0.2, ci95=0.05, of_folds=None, shared=0.873):
     share = {"mean": 0.604, "low": 0.51, "high": 0.7}
     return {
         "maps": maps,
+        "of_folds": [maps] * 5 if of_folds is None else of_folds,
+        "shared": shared,
         "dropped": measures(0.452, share),
         "random": measures(0.651, {"mean": None, "low": None, "high": None}),
         "beyond_random": point(beyond, ci95),
@@ -29,7 +31,16 @@ def row(maps=16, beyond=0.2, ci95=0.05):
 
 def found(auc=0.8, lowest=0.0):
     weight = np.linspace(1, -1, 64)
-    return Forgetting(LAYER, weight, np.arange(32), np.ones((2, 16, 16), bool), {"auc": auc}, lowest)
+    return Forgetting(
+        LAYER,
+        weight,
+        np.arange(32),
+        np.ones((2, 16, 16), bool),
+        {"auc": auc},
+        lowest,
+        np.arange(2),
+        (np.arange(32),) * 2,
+    )
 
 
 def test_a_row_has_a_cell_a_heading():
@@ -56,9 +67,16 @@ def test_warnings_stand_where_they_belong_and_only_there():
         "go down to -0.20": (found(lowest=-0.2), {"auc": 0.9}, row()),
         "can hardly tell where the object is (AUC 0.55": (found(), {"auc": 0.55}, row()),
         "33 of 64 maps are more than half": (found(), {"auc": 0.9}, row(33)),
+        "as few as 14 maps have a positive weight": (found(), {"auc": 0.9}, row(of_folds=[16, 14, 16])),
     }
     for words, case in cases.items():
         assert words in " ".join(effect_notes(*case))
         for other in cases:
             assert (other == words) == (other in " ".join(effect_notes(*case)))
     assert len(effect_notes(found(), {"auc": 0.9}, row(ci95=None))) == 1
+
+
+def test_it_is_said_on_which_images_it_was_measured():
+    words = effect_notes(found(), {"auc": 0.9}, row())[0]
+    assert "images that had no say" in words and "(87 % of them are among those of all boxes" in words
+    assert "of them are among" not in effect_notes(found(), {"auc": 0.9}, row(0, shared=None))[0]

@@ -23,6 +23,15 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 ).split()
 SIZE = {"height": 40, "width": 80}
+PRESENCE = {
+    "before": 0.9,
+    "after": 0.2,
+    "after_ci": [0.15, 0.25],
+    "control": 0.8,
+    "control_range": [0.7, 0.85],
+    "draws": 5,
+    "elsewhere": 0.1,
+}
 PINS = "s0.1,s0.2,s0.3"
 BOXES = ";".join(f"s0.{i}:4,4,7,8" for i in range(6))
 # The pixels that an image shows: drawn on a canvas, because a source of the same name can show others.
@@ -34,6 +43,8 @@ PIXELS = """(image) => {
   context.drawImage(image, 0, 0);
   return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
 }"""
+# How far, and how.
+ENLARGED = "(all) => all.map((i) => [i.clientWidth / i.naturalWidth, getComputedStyle(i).imageRendering])"
 UNNAMED = """() => {
   const text = (id) => document.getElementById(id)?.textContent ?? "";
   const named = (element) => [
@@ -171,6 +182,8 @@ def test_each_page_is_whole_on_small_and_dark_screens(name: str, sheet: Callable
     assert len(ids) == len(set(ids))
     assert page.locator("input[type=range]:not([aria-valuetext])").count() == 0
     assert page.locator(".failure").count() == 0
+    sizes = page.locator(f"{content}.pixels").evaluate_all(ENLARGED)
+    assert all(times >= 1 and times == round(times) and how == "pixelated" for times, how in sizes)
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark")
     own.until("(light) => getComputedStyle(document.body).backgroundColor !== light", light)
@@ -180,16 +193,6 @@ def test_each_page_is_whole_on_small_and_dark_screens(name: str, sheet: Callable
         over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over <= 0, f"{name} is {over} pixels too wide at {width}"
         page.screenshot(path=tmp_path / f"{name}-{width}.png")
-
-
-def test_pictures_are_enlarged_by_whole_pixels(sheet: Callable[..., Sheet]) -> None:
-    page = sheet().open("samples")
-    images = page.locator(".grid img")
-    images.first.wait_for()
-    sizes = images.evaluate_all(
-        "(all) => all.map((i) => [i.clientWidth / i.naturalWidth, getComputedStyle(i).imageRendering])"
-    )
-    assert all(times >= 1 and times == round(times) and how == "pixelated" for times, how in sizes)
 
 
 def test_pin_by_click_and_by_keyboard_and_find_it_after_a_reload(sheet: Callable[..., Sheet]) -> None:
@@ -314,21 +317,15 @@ def test_points_of_the_walk_are_reordered_by_button_and_by_drag(sheet: Callable[
     assert Path(download.value.path()).read_bytes()[:6] == b"GIF89a"
 
 
-def test_playing_moves_along_the_path_until_paused(sheet: Callable[..., Sheet]) -> None:
+def test_an_empty_walk_says_how_to_begin_and_plays_until_paused(sheet: Callable[..., Sheet]) -> None:
     own = sheet()
-    page = own.open("walk?walk=s0.1,s0.2,s0.3&frames=2")
+    page = own.open(f"walk?pins={PINS}&frames=2")
+    page.get_by_role("button", name="Walk through the 3 pinned").click()
+    assert own.query()["walk"] == PINS
     page.get_by_role("button", name="Play").click()
     own.until("Number(document.querySelector('.stage .huge').dataset.t) > 0.1")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Play").wait_for()
-
-
-def test_an_empty_walk_says_how_to_begin(sheet: Callable[..., Sheet]) -> None:
-    own = sheet()
-    page = own.open(f"walk?pins={PINS}")
-    page.get_by_role("button", name="Walk through the 3 pinned").click()
-    assert own.query()["walk"] == PINS
-    page.locator(".strip img").first.wait_for()
 
 
 def test_arithmetic_by_click_by_keyboard_and_by_drag(sheet: Callable[..., Sheet]) -> None:
@@ -423,6 +420,25 @@ def test_a_fit_and_how_many_maps_are_dropped(sheet: Callable[..., Sheet]) -> Non
     page.reload()
     own.until("(n) => document.querySelector('.comparison')?.dataset.maps === String(n)", most)
     np.testing.assert_array_equal(own.pixels(".after img"), after)
+    # What is left of the object stands beside what random maps leave and what there is outside the boxes.
+    surety = [0.95]
+    page.route(
+        re.compile("forget/compare.*measure=1"),
+        lambda route: route.fulfill(json=route.fetch().json() | {"presence": {**PRESENCE, "auc": surety[0]}}),
+    )
+    slider.press("ArrowLeft")
+    page.locator(".presence").wait_for()
+    lines = [" ".join(row.split()) for row in page.locator(".presence tr").all_inner_texts()]
+    assert lines == [
+        "before 90 %",
+        "after 20 % 15 % to 25 %, 95 % interval over the samples",
+        "control: random maps 80 % 70 % to 85 % in 5 draws",
+        "outside the boxes, before 10 %",
+    ]
+    page.get_by_text("Lower than with any of 5 draws").wait_for()
+    surety[0] = 0.55
+    slider.press("ArrowRight")
+    page.get_by_text("cannot be told").wait_for()
 
 
 def test_boxes_go_out_and_come_back_as_a_file(sheet: Callable[..., Sheet]) -> None:
@@ -571,12 +587,15 @@ def test_a_server_that_is_gone_is_said_and_comes_back(sheet: Callable[..., Sheet
     own.wrong.clear()
 
 
-def test_a_picture_is_searched_with_the_generator_that_is_chosen(
+def test_a_picture_is_searched_with_the_generator_that_is_chosen_and_there(
     sheet: Callable[..., Sheet], second: Any, http: Any
 ) -> None:
     content = http.get("/api/image.png", params={"z": "s0.9"}).content
     own = sheet(url=second.url)
-    page = own.open("samples?n=16&given=2")
+    page = own.open("samples?n=16&given=77")  # there is none: the last one is taken
+    assert page.get_by_label("Generator").input_value() == "2"
+    expected = second.session.pictures(second.session.latents(0)[:1], 2)[0, ..., 0].ravel()
+    np.testing.assert_array_equal(own.pixels(".grid img").reshape(-1, 4)[:, 0], expected)
     page.get_by_label("PNG, JPEG or WebP").set_input_files(
         {"name": "a.png", "mimeType": "image/png", "buffer": content}
     )
@@ -587,19 +606,15 @@ def test_a_picture_is_searched_with_the_generator_that_is_chosen(
     drawn = [second.session.pictures(z[None], given)[0, ..., 0].ravel() for given in range(3)]
     np.testing.assert_array_equal(shown, drawn[2])
     assert not np.array_equal(drawn[0], drawn[2])
-    assert "generator 2" in page.locator(".inverted").inner_text()
+    assert "with generator 2" in page.locator(".inverted").inner_text()
+    # Beside what the nearest of the random samples and any of them reach.
+    sizes = [float(text) for text in page.locator(".differences td").all_inner_texts()]
+    assert len(sizes) == 3
+    assert sizes == sorted(sizes)
     np.testing.assert_array_equal(own.pixels(".pins img").reshape(-1, 4)[:, 0], drawn[1])
     page.get_by_label("Generator").select_option("2")
     own.until("location.hash.includes('given=2')")
     np.testing.assert_array_equal(own.pixels(".pins img").reshape(-1, 4)[:, 0], drawn[2])
-
-
-def test_a_generator_that_the_run_has_not_becomes_its_last(sheet: Callable[..., Sheet], second: Any) -> None:
-    own = sheet(url=second.url)
-    page = own.open("samples?n=16&given=77")
-    assert page.get_by_label("Generator").input_value() == "2"
-    expected = second.session.pictures(second.session.latents(0)[:1], 2)[0, ..., 0].ravel()
-    np.testing.assert_array_equal(own.pixels(".grid img").reshape(-1, 4)[:, 0], expected)
 
 
 def test_another_run_at_the_same_address_is_shown_as_what_it_is(

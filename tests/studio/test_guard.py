@@ -95,7 +95,10 @@ def test_requests_of_other_sites_are_refused(
 
 def test_a_link_from_elsewhere_leads_to_the_page(studio: Any) -> None:
     headers = {"Host": f"127.0.0.1:{studio.port}", "Sec-Fetch-Site": "cross-site"}
-    assert ask(studio.port, "/", headers)[0] != 403
+    status, found, content = ask(studio.port, "/", headers)
+    assert status == 200
+    assert found["content-type"].startswith("text/html")
+    assert b"<html" in content
 
 
 @pytest.mark.parametrize(
@@ -176,6 +179,33 @@ def test_a_chunked_body_is_counted(studio: Any) -> None:
     assert ask(studio.port, "/api/run", {"Host": f"127.0.0.1:{studio.port}"})[0] == 200
 
 
+def test_a_body_that_breaks_off_reaches_nobody(studio_extra: None) -> None:
+    """Who leaves in the middle of a body has said nothing that could be acted on."""
+    import asyncio
+
+    from ganfeat.studio.guard import Guard
+
+    reached: list[bytes] = []
+    sent: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        reached.append((await receive())["body"])
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/forget", "headers": [(b"host", b"localhost:7")]}
+    for last, expected in (({"type": "http.disconnect"}, []), ({"type": "http.request", "body": b"cd"}, [b"abcd"])):
+        messages = iter([{"type": "http.request", "body": b"ab", "more_body": True}, last])
+
+        async def receive(messages: Iterator[Any] = messages) -> Any:
+            return next(messages)
+
+        asyncio.run(Guard(application, host="127.0.0.1", port=7)(scope, receive, send))
+        assert reached == expected
+    assert sent == []
+
+
 def test_an_exception_never_reaches_the_page(studio_extra: None, caplog: pytest.LogCaptureFixture) -> None:
     """The page gets 500 and a sentence, the terminal the traceback."""
     import asyncio
@@ -201,18 +231,22 @@ def test_an_exception_never_reaches_the_page(studio_extra: None, caplog: pytest.
 
 
 @pytest.mark.parametrize(
-    ("bound", "host", "ours"),
+    ("bound", "address", "host", "ours"),
     [
-        ("127.0.0.1", "10.0.0.7:7", False),
-        ("0.0.0.0", "10.0.0.7:7", True),  # no name can be made to point to it
-        ("0.0.0.0", "evil.example:7", False),
-        ("studio.home", "studio.home:7", True),
-        ("::", "[fe80::1]:7", True),
+        ("127.0.0.1", "127.0.0.1", "10.0.0.7:7", False),
+        ("127.1", "127.0.0.1", "10.0.0.7:7", False),
+        ("127.1", "127.0.0.1", "127.0.0.1:7", True),
+        ("studio.local", "127.0.0.2", "10.0.0.7:7", False),
+        ("0.0.0.0", "0.0.0.0", "10.0.0.7:7", True),  # no name can be made to point to it
+        ("0.0.0.0", "0.0.0.0", "evil.example:7", False),
+        ("0", "0.0.0.0", "10.0.0.7:7", True),
+        ("studio.home", "10.0.0.7", "studio.home:7", True),
+        ("::", "::", "[fe80::1]:7", True),
     ],
 )
 def test_beyond_loopback_addresses_are_taken_and_names_are_not(
-    studio_extra: None, bound: str, host: str, ours: bool
+    studio_extra: None, bound: str, address: str, host: str, ours: bool
 ) -> None:
     from ganfeat.studio.guard import Guard
 
-    assert Guard(None, host=bound, port=7)._ours(host) is ours  # type: ignore[arg-type]
+    assert Guard(None, host=bound, port=7, address=address)._ours(host) is ours  # type: ignore[arg-type]

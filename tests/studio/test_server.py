@@ -139,7 +139,54 @@ def test_a_strip_is_the_walk_frame_by_frame(http: Any, decode: Any) -> None:
     assert strip["smoothness"]["ratio"] >= 1
     assert 0 <= strip["memorisation"]["score"] <= 1
     assert strip["memorisation"]["words"]
+    assert strip["memorisation"]["learned_from"] is True  # the images that the run was trained on
     assert len(strip["neighbours"]) == 7
+
+
+@pytest.mark.parametrize(("learned", "copies"), [(True, True), (False, False), (None, False)])
+def test_copies_are_spoken_of_beside_what_was_learned_from_alone(learned: bool | None, copies: bool) -> None:
+    from ganfeat.studio.walks import in_words
+
+    for score in (0.0, 0.5, 1.0):
+        words = in_words(score, learned)
+        assert f"{score:.0%}" in words
+        assert ("nothing of memorising" in words) is not copies
+        if not copies:
+            assert "cop" not in words.lower()
+    assert ("Copies" in in_words(0.97, learned)) is copies
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "learned"),
+    [
+        ("digits", 96, True),
+        ("digits", 60, None),  # a part: copies of the others would be missed
+        ("mnist5k", 60, None),
+        ("mnist5k", 96, False),  # as many, and others
+        ("digits", 200, False),
+    ],
+)
+def test_whether_it_learned_from_the_data(tiny_run: Any, source: str, limit: int, learned: bool | None) -> None:
+    from ganfeat.studio.session import open_session
+
+    session = open_session(tiny_run, source, limit=limit, device="cpu")
+    assert session.learned_from() is learned
+    session.close()
+
+
+def test_of_an_imported_network_it_is_not_known(tiny_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_session.run.config()
+    config["data"] = {"source": "elsewhere", "imported": "arrays", "fingerprint": config["data"]["fingerprint"]}
+    monkeypatch.setattr(type(tiny_session.run), "config", lambda self: config)
+    assert tiny_session.learned_from() is None
+
+
+def test_what_depends_on_the_data_alone_is_computed_once(http: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganfeat.probes.knn import KNNClassifier
+
+    first = get(http, "api/walk/strip", points="s0.0,s0.1", frames=3)
+    monkeypatch.setattr(KNNClassifier, "fit", lambda *arguments: pytest.fail("fitted again"))
+    assert get(http, "api/walk/strip", points="s0.0,s0.1", frames=3) == first
 
 
 def test_a_strip_between_the_same_points_has_no_steps(http: Any) -> None:
@@ -202,6 +249,47 @@ def test_a_sample_is_found_again(http: Any, decode: Any) -> None:
     assert found["error"] < nearest
     (uri,) = get(http, "api/images", z=found["ref"])["images"]
     assert uri == found["image"]
+    assert found["error"] < found["random"] < found["unrelated"]
+    each = np.sqrt((((others[:64] - decode(sent)) / 255) ** 2).mean(axis=(1, 2)))
+    assert found["unrelated"] == pytest.approx(each.mean(), abs=1e-3)
+
+
+def test_too_many_searches_leave_room_for_others(http: Any, studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While as many pictures as are allowed are searched for, one more is refused, and all else is answered."""
+    import threading
+
+    from ganfeat.studio import uploads as module
+
+    release, asked = threading.Event(), threading.Semaphore(0)
+    ask = studio.session.searches.ask
+
+    def found(session: Any, sent: bytes, given: int, job: Any) -> dict[str, Any]:
+        assert release.wait(30)
+        return {"sent": sent.decode()}
+
+    def post(name: str) -> Any:
+        return http.post("api/invert", content=name.encode(), headers={"Content-Type": "image/png"})
+
+    def counted(key: Any, work: Any) -> Any:
+        asked.release()
+        return ask(key, work)
+
+    monkeypatch.setattr(module, "found", found)
+    monkeypatch.setattr(studio.session.searches, "ask", counted)
+    with ThreadPoolExecutor(module.MOST_WAITING) as pool:
+        waiting = [pool.submit(post, f"search {i}") for i in range(module.MOST_WAITING)]
+        try:
+            for _ in waiting:
+                assert asked.acquire(timeout=20)
+            answer = post("one more")
+            assert answer.status_code == 503
+            assert "try again" in answer.json()["error"]
+            assert int(answer.headers["retry-after"]) > 0
+            assert http.get("api/walk", params={"points": "s0.0,s0.1"}).status_code == 200
+        finally:
+            release.set()
+        assert [w.result().json()["sent"] for w in waiting] == [f"search {i}" for i in range(module.MOST_WAITING)]
+    assert post("one more").status_code == 200
 
 
 def uploads() -> dict[str, bytes]:
@@ -247,7 +335,74 @@ def test_without_maps_dropped_nothing_changes(http: Any) -> None:
     fit = http.post("api/forget", json={"boxes": BOXES}).json()
     found = get(http, "api/forget/compare", id=fit["id"], maps=0, z="s0.0,s3.9")
     assert found["before"] == found["after"] == found["control"]
-    assert found["presence"]["before"] == found["presence"]["after"]
+    presence = found["presence"]
+    assert presence["before"] == presence["after"] == presence["control"]
+    assert presence["control_range"] == [presence["before"]] * 2
+
+
+def test_presence_is_what_the_command_measures(http: Any, studio: Any) -> None:
+    """The control is the mean of several draws, beside their range."""
+    from ganfeat.inspection.boxes import as_boxes
+    from ganfeat.inspection.effect import DRAWS, effect
+    from ganfeat.inspection.forgetting import draw_without, fit_forgetting
+    from ganfeat.inspection.presence import eyes, fit_presence
+
+    fit = http.post("api/forget", json={"boxes": BOXES}).json()
+    found = get(http, "api/forget/compare", id=fit["id"], maps=3, z="s0.0")["presence"]
+    gan, z = studio.session.gan, studio.session.latents(0)[:6]
+    boxes = [[box] for box in as_boxes(BOXES, (16, 16), "here")]
+    forgetting = fit_forgetting(gan.decoder(), z, boxes, (16, 16))
+    describe, _ = eyes(gan.extractor("discriminator", taps="all", pool=None), (16, 16, 1))
+    probe = fit_presence(draw_without(gan.decoder(), z, forgetting.layer), boxes, describe)
+    whole, without = effect(gan.decoder(), z, boxes, forgetting, probe, [0, 3])
+    draws = without["random"]["of_draws"]
+    assert found["before"] == pytest.approx(whole["dropped"]["presence"]["mean"])
+    assert found["elsewhere"] == pytest.approx(whole["dropped"]["elsewhere"]["mean"])
+    assert found["after"] == pytest.approx(without["dropped"]["presence"]["mean"])
+    assert np.diff(found["after_ci"]) / 2 == pytest.approx(without["dropped"]["presence"]["ci95"])
+    assert found["draws"] == len(draws) == DRAWS
+    assert found["control"] == pytest.approx(np.mean(draws))
+    assert found["control_range"] == pytest.approx([min(draws), max(draws)])
+    assert min(draws) < max(draws)
+
+
+def test_what_is_watched_is_not_what_draws(tiny_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of layers come from hooks: a G that another thread runs meanwhile would add its own."""
+    from starlette.testclient import TestClient
+
+    from ganfeat.studio import forget
+    from ganfeat.studio.app import create_app
+
+    watched, drawn = set(), set()
+
+    def spy(name: str, seen: set[int], lock: Any) -> None:
+        real = getattr(forget, name)
+
+        def call(network: Any, *arguments: Any, **more: Any) -> Any:
+            if lock.locked():
+                seen.update(map(id, network.modules()))
+            return real(network, *arguments, **more)
+
+        monkeypatch.setattr(forget, name, call)
+
+    spy("find_layer", watched, tiny_session.reading)
+    spy("fit_forgetting", watched, tiny_session.reading)
+    spy("draw_without", drawn, tiny_session.drawing)
+    with TestClient(create_app(tiny_session, port=80), base_url="http://localhost") as client:
+        assert client.get("/api/forget/layers").json()["layers"]
+        fit = client.post("/api/forget", json={"boxes": BOXES}).json()["id"]
+        assert client.get(f"/api/forget/compare?id={fit}&z=s0.0&measure=0").status_code == 200
+    assert watched
+    assert drawn
+    assert not watched & drawn
+
+
+def test_wrong_boxes_cost_no_fit(http: Any) -> None:
+    fit = http.post("api/forget", json={"boxes": BOXES}).json()["id"]
+    for i in range(12):
+        answer = http.post("api/forget", json={"boxes": [{**BOXES[0], "x": i / 2}]})
+        assert answer.status_code == 400
+    assert http.get("api/forget/compare", params={"id": fit, "z": "s0.0", "measure": 0}).status_code == 200
 
 
 def test_forgetting(http: Any, studio: Any, decode: Any) -> None:
@@ -430,6 +585,23 @@ def test_a_long_history_is_thinned_and_nan_is_null(http: Any, studio: Any) -> No
         assert records[-1] == {"step": 2999, "epoch": 2999 / 6, "loss/odd": None}
     finally:
         path.write_bytes(before)
+
+
+def test_a_run_that_trains_drives_nothing_out(http: Any, studio: Any) -> None:
+    """However often its history has grown, what was expensive is kept."""
+    get(http, "api/layers")
+    layers = studio.session.kept.find(("layers", "discriminator"))
+    assert layers is not None
+    path = studio.session.run.history
+    before = path.read_bytes()
+    try:
+        for step in range(1000, 1020):
+            with path.open("a") as file:
+                file.write(json.dumps({"step": step, "epoch": step / 6}) + "\n")
+            assert get(http, "api/history")["records"][-1]["step"] == step
+    finally:
+        path.write_bytes(before)
+    assert studio.session.kept.find(("layers", "discriminator")) is layers
 
 
 # ---------------------------------------------------------------------- all

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganfeat import MGAN, BiGAN
+from ganfeat import DCGAN, MGAN, BiGAN
 from ganfeat.data import load_images
+from ganfeat.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("studio_extra")
 
@@ -87,9 +88,50 @@ def test_an_upload_is_encoded(encoder: Any, decode: Any) -> None:
     assert found["ref"] == vector_reference(z[0])
     error = np.sqrt(np.mean((decode(found["image"]) / 255.0 - decode(sent) / 255.0) ** 2))
     assert found["error"] == pytest.approx(error)
+    assert found["random"] is None  # nothing was searched
+    others = encoder.gan.picture(encoder.gan.latents(256, 0)[:64])[..., 0].astype(float)
+    assert found["unrelated"] == pytest.approx(
+        np.sqrt(((others - decode(found["given_image"])) ** 2).mean(axis=(1, 2))).mean() / 255, abs=1e-3
+    )
 
 
 def test_a_fully_connected_generator_has_no_maps_to_drop(encoder: Any) -> None:
     found = encoder.get("/api/forget/layers").json()
     assert (found["layers"], found["default"]) == ([], None)
     assert "fully connected" in found["note"]
+
+
+def trained(array: np.ndarray, folder: Path) -> Path:
+    DCGAN(n_components=4, width=4, batch_size=16, max_iter=1, precision="fp32", random_state=0).fit(array).save(folder)
+    return folder
+
+
+def test_images_are_not_shown_to_a_network_that_learned_from_floats(tmp_path: Path) -> None:
+    """It would see them on a scale of another kind."""
+    from ganfeat.studio.session import open_session
+
+    run = trained(np.random.default_rng(0).normal(size=(32, 16, 16, 1)), tmp_path / "run")
+    with pytest.raises(InputError, match="floating-point"):
+        open_session(run, "digits", device="cpu")
+    session = open_session(run, device="cpu")
+    assert session.pictures(session.latents(0)[:2]).shape == (2, 16, 16, 1)
+    session.close()
+
+
+@pytest.mark.parametrize(("shape", "reason"), [((16, 16, 2), "2 channels"), ((16, 12, 1), "16 x 12")])
+def test_a_picture_that_does_not_fit_is_refused_with_the_reason(
+    tmp_path: Path, shape: tuple[int, int, int], reason: str
+) -> None:
+    from starlette.testclient import TestClient
+
+    from ganfeat.studio.app import create_app
+    from ganfeat.studio.session import open_session
+
+    images = np.random.default_rng(0).integers(0, 256, (32, *shape)).astype(np.uint8)
+    session = open_session(trained(images, tmp_path / "run"), device="cpu")
+    with TestClient(create_app(session, port=80), base_url="http://localhost") as client:
+        sent = client.get("/api/image.png?z=s0.0").content
+        answer = client.post("/api/invert", content=sent, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]
+    session.close()

@@ -142,6 +142,107 @@ def test_the_least_used_goes_first_and_what_failed_is_tried_again() -> None:
     assert kept.get("d", lambda: 4) == 4
 
 
+def test_what_fails_drives_nothing_out() -> None:
+    from ganfeat.studio.session import Kept
+
+    kept = Kept(2)
+    for key in ("a", "b"):
+        kept.get(key, lambda key=key: key.upper())
+    for key in ("c", "d", "c"):
+        with pytest.raises(ZeroDivisionError):
+            kept.get(key, lambda: 1 / 0)
+    assert (kept.find("a"), kept.find("b"), kept.find("c")) == ("A", "B", None)
+
+
+def test_what_is_found_is_used() -> None:
+    from ganfeat.studio.session import Kept
+
+    kept = Kept(2)
+    for key in ("a", "b"):
+        kept.get(key, lambda key=key: key.upper())
+    assert kept.find("a") == "A"
+    kept.get("c", lambda: "C")
+    assert (kept.find("a"), kept.find("b")) == ("A", None)
+
+
+def test_who_waits_for_what_fails_tries_again_and_keeps_it() -> None:
+    from ganfeat.studio.session import Kept
+
+    kept, begun, release = Kept(2), threading.Event(), threading.Event()
+
+    def wrong() -> int:
+        begun.set()
+        assert release.wait(20)
+        raise InputError("the fix")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(kept.get, "key", wrong)
+        assert begun.wait(10)
+        second = pool.submit(kept.get, "key", lambda: 2)
+        release.set()
+        with pytest.raises(InputError, match="the fix"):
+            first.result(10)
+        assert second.result(10) == kept.find("key") == 2
+
+
+# ---------------------------------------------------------------------- neighbours
+
+
+@pytest.mark.parametrize("copies", [0, 7])
+def test_neighbours_are_those_of_a_walk_measured_alone(copies: int) -> None:
+    from ganfeat.latent.smoothness import smoothness
+    from ganfeat.studio.nearby import nearby
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 4, 3)).astype(np.uint8)
+    images = np.concatenate([images[:copies], images])
+    pictures = np.concatenate([images[[9, 30]], rng.integers(60, 200, (5, 4, 4, 3)).astype(np.uint8)])
+    z = np.arange(14.0).reshape(7, 2)
+    expected = smoothness(z, pictures, training=images, compared=200, random_state=3).near_pixels
+    among = nearby(images, 3)
+    assert among is not None
+    assert expected is not None
+    found = among.of(pictures)
+    np.testing.assert_array_equal(found.indices, expected.indices[:, 0])
+    np.testing.assert_allclose(found.distances, expected.distances[:, 0])
+    np.testing.assert_allclose(found.closeness, expected.closeness)
+    assert among.usual == pytest.approx(expected.usual)
+
+
+def test_too_few_different_images_tell_nothing() -> None:
+    from ganfeat.studio.nearby import nearby
+
+    assert nearby(np.zeros((500, 4, 4, 1), np.uint8)) is None
+
+
+@pytest.mark.parametrize("memory", [0, 2**28])
+def test_features_beyond_float16_have_distances(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In half the memory the nearest are the same, also of features above 65,504, the largest float16."""
+    from types import SimpleNamespace
+
+    from scipy.spatial.distance import cdist
+
+    from ganfeat.data import ImageDataset
+    from ganfeat.studio import features
+    from ganfeat.studio.jobs import Job
+
+    rows = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
+    rows *= np.logspace(-4, 7, 40, dtype=np.float32)[:, None]
+    rows[7] = 0
+    extractor = SimpleNamespace(n_features_out_=16, transform=lambda images: rows[images[:, 0, 0, 0]])
+    session = SimpleNamespace(extractor=lambda name: extractor, reading=threading.Lock(), seed=0)
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+    monkeypatch.setattr(features, "MEMORY", memory)
+    found = features.make_map(session, ImageDataset(images), "d", Job(lambda job: None))  # type: ignore[arg-type]
+    assert found.features.dtype == (np.float16 if memory == 0 else np.float32)
+    assert None not in np.ravel(found.answer["points"]).tolist()
+    for i in (0, 20, 39):
+        near, distances, _ = features.nearest(found, i, 3)
+        expected = np.delete(cdist(rows[i : i + 1], rows, "cosine")[0], [7, i])
+        np.testing.assert_allclose(distances, np.sort(expected)[:3], atol=2e-3)
+        assert 7 not in near
+
+
 # ---------------------------------------------------------------------- pictures
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.points import REFERENCES, Generator, beside, refuse, scale_for, within
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
+from ganfeat.cli.points import REFERENCES, Generator, beside, scale_for, within
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, refuse, this_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,8 +177,6 @@ def _numbered(images: NDArray[np.uint8], columns: int, height: int = 96) -> NDAr
     font = ImageFont.load_default(TEXT_HEIGHT)
     cells = []
     for i, image in enumerate(images):
-        if image.shape[2] not in (1, 3):
-            image = image.mean(axis=2, keepdims=True).astype(np.uint8)
         large = enlarged(colour(image), max(1, height // image.shape[0]))
         strip = Image.new("RGB", (large.shape[1], TEXT_HEIGHT + 6), (PAPER,) * 3)
         ImageDraw.Draw(strip).text((large.shape[1] / 2, 0), str(i), fill=(INK,) * 3, font=font, anchor="ma")
@@ -196,12 +194,14 @@ def _refuse_twins(named: dict[str, list[str]], z: dict[str, NDArray[np.float32]]
     seen: dict[bytes, tuple[str, str]] = {}
     for group in ("from", "to"):
         for reference, point in zip(named[group], z[group], strict=True):
-            other, name = seen.setdefault((point + 0.0).tobytes(), (group, reference))
-            if name is reference and other == group:
+            key = (point + 0.0).tobytes()  # -0 and 0 are the same
+            if key not in seen:
+                seen[key] = group, reference
                 continue
-            also = "" if name == reference else f", there as {_short(name)},"
+            other, name = seen[key]
+            also = "" if name == reference else f" (as {_short(name)})"
             raise InputError(
-                f"--{group} {_short(reference)}{also} stands in --{other} already: name every point of the two once"
+                f"--{group} {_short(reference)} is already in --{other}{also}: name each point of the two groups once"
             )
 
 
@@ -324,7 +324,9 @@ def _turn(
     caption = generator.words(
         "Moved along the direction between the means of two groups; below, along a random one of the same length."
     )
-    alt = f"Two groups of exemplars, and {len(ways[0])} rows of {STEPS} images each along the direction and a random one"
+    alt = (
+        f"Two groups of exemplars, and {len(ways[0])} rows of {STEPS} images each along the direction and a random one"
+    )
     numbers = {
         "direction": vector_reference(found.vector),
         "separation": found.separation,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, refuse, this_command
 
 
 def compare(
@@ -62,7 +61,7 @@ def compare(
     for run in runs:
         RunFolder(run).config()
     if out is not None:
-        _refuse(out)
+        refuse(out)
     screen.start()
 
     from rich.markup import escape
@@ -100,14 +99,3 @@ def compare(
     which = ["--network", network["tapped"]] if both else []
     screen.next(["ganfeat", "extract", network["run"], data, "--out", "features.npy", *which, "--taps", best["tap"]])
     return 0
-
-
-def _refuse(out: Path) -> None:
-    """Raise InputError, before the work, where nothing could be written after it."""
-    from ganfeat.errors import InputError
-
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {out}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {out}: {there} may not be written to; name another folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,5 +52,8 @@ def demo(
     if results["accuracy"]:
         screen.accuracies(results, FEATURE_SETS)
     screen.say(f"{recipe.summary_sentence(results)}\n\nReport: {out / 'report.html'} ({results['seconds']:.0f} s)")
+    screen.say(
+        f"Look around in it, in the browser: {shlex.join(['ganfeat', 'studio', str(out / 'run'), '--data', images])}"
+    )
     screen.next(["ganfeat", "train", "FOLDER-OF-IMAGES", "--out", "runs/mine"])
     return 0

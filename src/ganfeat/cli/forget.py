@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, percent, this_command
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, percent, refuse, this_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,20 +70,18 @@ def forget(
         Run folder of a method with a convolutional generator.
     """
     from ganfeat.checkpoint import RunFolder
-    from ganfeat.cli.points import Generator, refuse
+    from ganfeat.cli.points import Generator, within
     from ganfeat.errors import InputError
-    from ganfeat.latent.references import DRAWN, LARGEST_SEED
+    from ganfeat.latent.references import DRAWN
 
     screen = Screen(json, quiet)
     RunFolder(run).config()
-    for name, value, least, most in (
+    within(
         ("--samples", samples, 1, DRAWN),
         ("--draws", draws, 1, 1000),
-        ("--maps", 1 if maps is None else maps, 1, 10**6),
-        ("--seed", seed, 0, LARGEST_SEED),
-    ):
-        if not least <= value <= most:
-            raise InputError(f"{name} {value} must be {least} to {most}")
+        ("--maps", 1 if maps is None else maps, 1, None),
+        seed=seed,
+    )
     out = run / "forget" if out is None else out
     refuse(out)
     if boxes is not None and not boxes.is_file():
@@ -270,8 +268,8 @@ class _Work:
             scale = min(4, max(1, WIDEST // (columns * (images.shape[2] + 1))))
             parts.append((text, tile(with_boxes(images, self.boxes[:boxed] if i == 0 else (), scale), columns)))
         caption = (
-            f"Samples as they are (boxes drawn), without the {number} maps that draw what is in the boxes, by all of them, "
-            f"and without {number} random maps."
+            f"Samples as they are (boxes drawn), without the {number} maps that draw what is in the boxes (by all of "
+            f"them), and without {number} random maps."
         )
         alt = f"{n} samples of the generator three times: whole, with the found maps dropped, with random maps dropped"
         return Picture("forget.png", captioned(parts), caption, alt)

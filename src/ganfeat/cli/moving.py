@@ -16,12 +16,10 @@ SIDE = 256
 
 
 def write_gif(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
-    """Write ``uint8 (n, h, w, c)`` as a GIF that repeats. GIFs know hundredths of a second only."""
-    from PIL import Image
+    """Write ``uint8 (n, h, w, c)`` as a GIF that repeats."""
+    from ganfeat import pictures
 
-    pictures = (Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in _large(frames))
-    pause = max(2, round(100 / fps)) * 10
-    next(pictures).save(path, format="GIF", save_all=True, append_images=pictures, duration=pause, loop=0)
+    pictures.write_gif(path, frames, 1 / fps, _scale(frames))
 
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
@@ -52,12 +50,13 @@ def write_mp4(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
         container.mux(stream.encode())
 
 
+def _scale(frames: NDArray[np.uint8]) -> int:
+    return max(1, SIDE // max(frames.shape[1:3]))
+
+
 def _large(frames: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """One after the other, enlarged; of channels other than 1 or 3 their mean."""
-    import numpy as np
+    from ganfeat.pictures import enlarged, grey_or_colour
 
-    scale = max(1, SIDE // max(frames.shape[1:3]))
     for frame in frames:
-        if frame.shape[2] not in (1, 3):
-            frame = frame.mean(axis=2, keepdims=True).astype(np.uint8)
-        yield frame.repeat(scale, axis=0).repeat(scale, axis=1)
+        yield enlarged(grey_or_colour(frame), _scale(frames))

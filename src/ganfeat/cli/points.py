@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -115,17 +114,6 @@ class Generator:
                 f"{option}: {self.run} was trained on floating-point arrays, and images are 0 to 255: leave it out"
             )
         return height, channels if channels in (1, 3) else None
-
-
-def refuse(out: Path) -> None:
-    """Raise InputError, before the work, where nothing could be written after it."""
-    from ganfeat.errors import InputError
-
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {out}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {out}: {there} may not be written to; name another folder")
 
 
 def within(*options: tuple[str, float, float, float | None], seed: int) -> None:

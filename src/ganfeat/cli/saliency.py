@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, percent, this_command
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, percent, refuse, this_command
 
 FIRST = 6
 """Channels that the paper shows."""
@@ -63,7 +63,7 @@ def saliency(
         Images, as `ganfeat train` takes them; with labels, it is counted how often a channel's images are of one class.
     """
     from ganfeat.checkpoint import RunFolder
-    from ganfeat.cli.points import refuse, within
+    from ganfeat.cli.points import within
     from ganfeat.errors import InputError
 
     screen = Screen(json, quiet)

@@ -21,9 +21,9 @@ def studio(
         Parameter(help="Real images, as `ganfeat train` takes them: for features, channels and neighbours."),
     ] = None,
     limit: Annotated[int, Parameter(help="Use so many images of DATA, evenly spaced.")] = 5000,
-    host: Annotated[str, Parameter(help="Address to listen on. Others than 127.0.0.1 let other machines in.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, Parameter(help="Address to listen on. Others than 127.0.0.1 let other machines in, without a password.")
+    ] = "127.0.0.1",
     port: Annotated[
         int | None, Parameter(help="Port; 0 lets the system choose. [default: 8765, or a free one if that is busy]")
     ] = None,
@@ -39,7 +39,8 @@ def studio(
     """Explore a run by hand, in the browser: samples, walks, arithmetic, forgetting, features, training.
 
     Serves a page on this machine until Ctrl-C. What you look at stands in the page's address, so that a view can be
-    kept or sent to someone who has the same run. Nothing is written to the run and nothing leaves the machine.
+    kept or sent to someone who has the same run. Nothing is written to the run and nothing leaves the machine. There is
+    no password: whoever else is logged in to this machine can open the page, too, while it is served.
 
     Example: `ganfeat studio runs/digits --data mnist5k`.
 
@@ -75,7 +76,7 @@ def studio(
 
         session = open_session(run, data, limit=limit, network=network, device=device, seed=seed, stage=screen.stage)
         address = url(sock, host)
-        if not is_loopback(host):
+        if not is_loopback(sock.getsockname()[0]):
             print(
                 f"warning: --host {host} lets everyone who reaches this machine use the page, without a password",
                 file=sys.stderr,

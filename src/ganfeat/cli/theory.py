@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, refuse, this_command
 
 
 def theory(
@@ -55,7 +54,7 @@ def theory(
     if RunFolder(data).exists:
         raise InputError(f"DATA, the second argument, is images, and {data} is a run folder: ganfeat theory RUN DATA")
     out = run / "theory" if out is None else out
-    _refuse(out)
+    refuse(out)
     screen.start()
 
     from ganfeat.report.theory import write_theory
@@ -92,14 +91,3 @@ def _show(screen: Screen, result: dict[str, Any]) -> None:
     screen.table(("claim", "verdict"), verdicts(result))
     for note in result["notes"]:
         screen.say(note)
-
-
-def _refuse(out: Path) -> None:
-    """Raise InputError, before the work, where nothing could be written after it."""
-    from ganfeat.errors import InputError
-
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {out}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {out}: {there} may not be written to; name another folder")

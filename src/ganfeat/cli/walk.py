@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ganfeat.cli.points import REFERENCES, Generator, in_columns, refuse, scale_for, within
-from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, this_command
+from ganfeat.cli.points import REFERENCES, Generator, in_columns, scale_for, within
+from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, refuse, this_command
 
 if TYPE_CHECKING:
     import numpy as np

@@ -35,7 +35,7 @@ def with_boxes(images: NDArray[np.uint8], boxes: Sequence[Sequence[Box]], scale:
 
     drawn = []
     for i, image in enumerate(images):
-        picture = Image.fromarray(enlarged(_grey_or_colour(image), scale))
+        picture = Image.fromarray(enlarged(colour(image), scale))
         draw = ImageDraw.Draw(picture)
         for box in boxes[i] if i < len(boxes) else ():
             left, top = round(box.x * scale), round(box.y * scale)
@@ -68,7 +68,7 @@ def numbered(images: NDArray[np.uint8], names: Sequence[str], columns: int, scal
     cells = []
     for image, name in zip(images, names, strict=True):
         cell = Image.new("RGB", (MARGIN + width + 6, above + height + 6), PAPER)
-        cell.paste(Image.fromarray(enlarged(_grey_or_colour(image), scale)), (MARGIN, above))
+        cell.paste(Image.fromarray(enlarged(colour(image), scale)), (MARGIN, above))
         draw = ImageDraw.Draw(cell)
         draw.text((MARGIN, 0), name, fill=INK, font=font)
         every = 4 if 4 * scale >= 12 else 8
@@ -85,10 +85,3 @@ def numbered(images: NDArray[np.uint8], names: Sequence[str], columns: int, scal
                         draw.text((MARGIN - 5, above + place), str(at), fill=INK, font=small, anchor="rm")
         cells.append(np.asarray(cell))
     return tile(np.stack(cells), columns=columns, pad=1)
-
-
-def _grey_or_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``(h, w, 3)``; channels other than 1 or 3 are averaged."""
-    if image.shape[2] not in (1, 3):
-        image = image.mean(axis=2, keepdims=True).astype(np.uint8)
-    return colour(image)

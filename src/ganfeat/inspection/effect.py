@@ -1,7 +1,8 @@
 """What dropping maps does to an object and to the rest of the images, beside dropping as many random ones.
 
-Maps that were chosen by an image, and a probe that learned from it, would both do better on it than on any other. So each
-image is drawn without the maps that the *other* folds' images choose, and judged by a probe that learned from others.
+Maps that were chosen by an image, and a probe that learned from it, would both do better on it than on any other. So
+each image is drawn without the maps that the *other* folds' images choose, and judged by a probe that learned from
+others.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def effect(
 ) -> list[dict[str, Any]]:
     """Draw the images with boxes without the first maps that others choose, and without random ones, and measure both.
 
-    What is measured is thus the method, with four fifths of the boxes or so (five folds), and not ``found.order``, which
-    all images have a say in.
+    What is measured is thus what boxes do to images that are not among them, with four fifths of the boxes (five folds;
+    fewer of fewer than five images); ``found.order``, in which all images have a say, is not measured itself.
 
     Parameters
     ----------
@@ -66,10 +67,10 @@ def effect(
     Returns
     -------
     list of dict
-        One a number. ``maps``; ``of_folds``, how many are dropped in each fold; ``shared``, how many of them are among
-        the first so many of ``found.order``, as a mean share over images; ``dropped`` and ``random``, each with the measures of
-        :func:`~ganfeat.inspection.presence.measure` as ``{"mean", "ci95", "images"}`` over images (random: of each
-        image's mean over the draws; ``of_draws`` has the means of each draw's presence) and ``gone``, see
+        One a number. ``maps``; ``of_folds``, how many are dropped in each fold; ``shared``, the share of them that is
+        among the first so many of ``found.order``, a mean over images; ``dropped`` and ``random``, each with the
+        measures of :func:`~ganfeat.inspection.presence.measure` as ``{"mean", "ci95", "images"}`` over images (random:
+        of each image's mean over the draws; ``of_draws`` has the means of each draw's presence) and ``gone``, see
         :func:`gone`. ``beyond_random``: by how much presence is lower than without random maps, image by image.
     """
     before = draw_without(decoder, z_ND, found.layer)

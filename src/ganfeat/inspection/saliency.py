@@ -164,8 +164,6 @@ def framed_sheet(views: Sequence[ChannelView], scale: int = 3) -> NDArray[np.uin
 
 def framed(image: NDArray[np.uint8], field: NDArray[np.int64], scale: int) -> NDArray[np.uint8]:
     """An image ``(h, w, c)``, enlarged, with a frame just inside the field, ``uint8 (scale * h, scale * w, 3)``."""
-    if image.shape[2] not in (1, 3):
-        image = image.mean(axis=2, keepdims=True).astype(np.uint8)
     picture = enlarged(colour(image), scale)
     top, bottom, left, right = (scale * field).tolist()
     for rows, columns in (

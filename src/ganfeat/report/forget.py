@@ -67,12 +67,13 @@ def effect_notes(found: Forgetting, probe: Mapping[str, Any], row: Mapping[str, 
     """
     number, beyond = row["maps"], row["beyond_random"]
     notes = [
-        "Maps: how many are dropped, those with the largest weights first. Measured on images that had no say in which: "
-        "the boxes are dealt into folds of images, and each image is drawn without the maps that the other folds' boxes "
-        f"choose{_overlap(row)}, and judged by a probe that learned from these. Presence: mean probability, by the "
-        "probe, of the positions in the boxes. Gone: 100 % where it fell to what the probe says outside the boxes of "
-        "whole images. Changed: root mean square change of the pixels outside the boxes, in [0, 1]. Random: as many "
-        "maps, drawn from all of the layer. Intervals: 95 %, over images; they take the folds' maps for granted."
+        "Maps: how many are dropped, those with the largest weights first. Measured on images that had no say in "
+        "which: the images with boxes are dealt into folds, and each is drawn without the maps that the boxes of the "
+        f"other folds choose{_overlap(row)}, and judged by a probe that learned from these boxes. Presence: mean "
+        "probability, by the probe, of the positions in the boxes. Gone: 100 % where it fell to what the probe says "
+        "outside the boxes of whole images. Changed: root mean square change of the pixels outside the boxes, in "
+        "[0, 1]. Random: as many maps, drawn from all of the layer. Intervals: 95 %, over images, each fold's maps "
+        "being as they are."
     ]
     if (fewest := min(row["of_folds"])) < number:
         notes.append(

@@ -11,12 +11,9 @@ from ganfeat.errors import InputError
 USUAL_PORT = 8765
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def is_loopback(address: str) -> bool:
+    """Whether an IP address, as :meth:`socket.socket.getsockname` gives it, is this machine's alone."""
+    return ipaddress.ip_address(address).is_loopback
 
 
 def bracketed(host: str) -> str:
@@ -58,5 +55,5 @@ def listen(host: str, port: int | None) -> socket.socket:
 
 def url(sock: socket.socket, host: str) -> str:
     """The address to open, without a name that only means all addresses."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(sock.getsockname()[0], host)
     return f"http://{bracketed(host)}:{sock.getsockname()[1]}/"

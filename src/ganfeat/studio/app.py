@@ -47,13 +47,20 @@ PAGES: tuple[Callable[[Session], APIRouter], ...] = (
 )
 
 
-def create_app(session: Session, *, host: str = "127.0.0.1", port: int = 8765, max_body: int = MAX_BODY) -> FastAPI:
+def create_app(
+    session: Session,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    address: str = "127.0.0.1",
+    max_body: int = MAX_BODY,
+) -> FastAPI:
     """Make the application of a run.
 
     Parameters
     ----------
     session : Session
-    host, port
+    host, port, address
         Where it will be served: requests to other names are refused (:class:`~ganfeat.studio.guard.Guard`).
     max_body : int
         Bytes of a request's body.
@@ -77,7 +84,7 @@ def create_app(session: Session, *, host: str = "127.0.0.1", port: int = 8765, m
     app.add_exception_handler(InputError, _wrong)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Guard, host=host, port=port, max_body=max_body)
+    app.add_middleware(Guard, host=host, port=port, address=address, max_body=max_body)
     return app
 
 

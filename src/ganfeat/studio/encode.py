@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ganfeat.data.decode import UnreadableImageError, decode_image
 from ganfeat.errors import InputError
+from ganfeat.pictures import enlarged, grey_or_colour, write_gif
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,10 +27,7 @@ FAST = 1
 def _picture(image: NDArray[np.uint8], scale: int = 1) -> Image:
     from PIL import Image as pil
 
-    if image.shape[2] not in (1, 3):
-        image = image.mean(axis=2, keepdims=True).astype(np.uint8)
-    if scale > 1:
-        image = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    image = enlarged(grey_or_colour(image), scale)
     return pil.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
 
 
@@ -52,11 +50,8 @@ def data_uris(images: NDArray[np.uint8]) -> list[str]:
 
 def gif(frames: NDArray[np.uint8], scale: int = 1, seconds: float = 0.08) -> bytes:
     """``uint8 (n, h, w, c)`` as a GIF that repeats for ever, ``seconds`` a frame."""
-    pictures = [_picture(frame, scale) for frame in frames]
     file = io.BytesIO()
-    pictures[0].save(
-        file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(seconds * 1000), loop=0
-    )
+    write_gif(file, frames, seconds, scale)
     return file.getvalue()
 
 

@@ -33,7 +33,10 @@ class FeatureMap:
     """What is known of the features of the data."""
 
     features: NDArray[np.floating]
+    """Of an image that is kept in float16, divided by ``scales``."""
+    scales: NDArray[np.float32]
     norms: NDArray[np.float32]
+    """Of ``features``."""
     rows: NDArray[np.int64]
     answer: dict[str, Any]
     sprite: bytes
@@ -109,16 +112,20 @@ def make_map(session: Session, data: ImageDataset, network: str, job: Job) -> Fe
     extractor = session.extractor(network)
     dtype = np.float32 if 4 * n * extractor.n_features_out_ <= MEMORY else np.float16
     features = np.empty((n, extractor.n_features_out_), dtype)
-    norms = np.empty(n, np.float32)
+    scales, norms = np.ones((n, 1), np.float32), np.empty(n, np.float32)
     tell = job.counted(0.0, 0.5, f"features of {n:,} images")
     for start in range(0, n, BLOCK):
         with session.reading:
             block = extractor.transform(data.images[start : start + BLOCK])
+        if dtype == np.float16:  # which ends at 65,504; a direction is the same at any length
+            scale = scales[start : start + BLOCK]
+            scale[:] = np.abs(block).max(axis=1, keepdims=True)
+            block = block / np.maximum(scale, np.finfo(np.float32).tiny)
         norms[start : start + BLOCK] = np.linalg.norm(block, axis=1)
         features[start : start + BLOCK] = block
         tell(start + len(block), n)
     rows = np.linspace(0, n - 1, min(n, MOST_POINTS)).round().astype(np.int64)
-    chosen = features[rows].astype(np.float32)
+    chosen = features[rows] * scales[rows]
     job.update(0.5, "principal components")
     components = min(COMPONENTS, *chosen.shape)
     solver = "randomized" if components < min(chosen.shape) else "full"
@@ -152,7 +159,7 @@ def make_map(session: Session, data: ImageDataset, network: str, job: Job) -> Fe
         "note": f"{note[0].upper()}{note[1:]}. Clusters: {k}-means of the same components. "
         f"Features: {extractor.n_features_out_:,} numbers of the {network}.",
     }
-    return FeatureMap(features, norms, rows, answer, sheet)
+    return FeatureMap(features, scales, norms, rows, answer, sheet)
 
 
 def classes(data: ImageDataset) -> list[str]:

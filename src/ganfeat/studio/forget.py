@@ -204,9 +204,9 @@ def presence(session: Session, fit: Fit, count: int) -> dict[str, Any]:
 
     with session.reading:
         judge: Presence = fit.judges.get("", lambda: judged(session, fit))
-        whole = fit.measures.get("whole", lambda: rows(0))["dropped"]
-        row = rows(count) if count else fit.measures.find("whole")
-    after, draws = row["dropped"]["presence"], row["random"]["of_draws"]
+        first = fit.measures.get("first", lambda: rows(0))
+        row = rows(count) if count else first
+    whole, after, draws = first["dropped"], row["dropped"]["presence"], row["random"]["of_draws"]
     mean, half = after["mean"], after["ci95"]
     return plain(
         {

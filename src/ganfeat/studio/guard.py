@@ -38,6 +38,10 @@ HEADERS = {
 log = logging.getLogger("ganfeat.studio")
 
 
+class GoneError(Exception):
+    """Nobody waits for an answer."""
+
+
 class Guard:
     """Checks requests before the application sees them, and adds :data:`HEADERS` to all answers.
 
@@ -45,17 +49,21 @@ class Guard:
     ----------
     app : ASGI application
     host : str
-        The name or address that the server listens on. Beside it, loopback's names are taken; where it is no loopback
-        address, any IP address, too: no name can be made to point to it.
+        The name of what the server listens on, as the person gave it. Beside it, loopback's names are taken.
     port : int
+    address : str
+        The IP address of ``host``. Where it is no loopback address, any IP address is taken, too: no name can be made
+        to be one.
     max_body : int
         Bytes.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, max_body: int = MAX_BODY) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, address: str = "127.0.0.1", max_body: int = MAX_BODY
+    ) -> None:
         self.app, self.port, self.max_body = app, port, max_body
-        self.names = {*LOOPBACK, bracketed(host).lower()}
-        self.open = not is_loopback(host)
+        self.names = {*LOOPBACK, bracketed(host).lower(), bracketed(address).lower()}
+        self.open = not is_loopback(address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -78,7 +86,10 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal is None:
-            body = await self._body(scope, receive)
+            try:
+                body = await self._body(scope, receive)
+            except GoneError:
+                return
             if body is None:
                 refusal = 413, f"the request has more than {self.max_body // 2**20} MiB: send less"
         if refusal is not None:
@@ -113,7 +124,13 @@ class Guard:
         return name.lower() in self.names or (self.open and _is_address(name))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None where it is too large."""
+        """The whole body; None where it is too large.
+
+        Raises
+        ------
+        GoneError
+            If whoever sends it leaves before its end.
+        """
         lengths = _values(scope, b"content-length")
         if any(not n.isdigit() or len(n) > 12 or int(n) > self.max_body for n in lengths):
             return None
@@ -122,7 +139,7 @@ class Guard:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return b"".join(parts)
+                raise GoneError
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self.max_body:

@@ -28,9 +28,7 @@ def sample_routes(session: Session) -> APIRouter:
         return described(session)
 
     @routes.get("/samples")
-    def samples(
-        seed: Seed = 0, n: Annotated[int, Query(ge=1, le=DRAWN)] = 64, given: Given = 0
-    ) -> dict[str, Any]:
+    def samples(seed: Seed = 0, n: Annotated[int, Query(ge=1, le=DRAWN)] = 64, given: Given = 0) -> dict[str, Any]:
         pictures = session.pictures(session.latents(seed)[:n], given)
         return {
             "seed": seed,

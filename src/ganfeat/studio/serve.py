@@ -95,8 +95,9 @@ def make_server(
 ) -> Server:
     """A server of a session on a port that was taken: ``server.run(sockets=[sock])``."""
     logging.getLogger("ganfeat.studio").setLevel(logging.INFO)
+    address, port = sock.getsockname()[:2]
     config = uvicorn.Config(
-        create_app(session, host=host, port=sock.getsockname()[1]),
+        create_app(session, host=host, port=port, address=address),
         http="h11",
         ws="none",
         lifespan="off",

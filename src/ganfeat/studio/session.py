@@ -286,9 +286,7 @@ def open_session(
             "leave it out"
         )
     if not session.run.config()["scaling"]["integer"]:
-        raise InputError(
-            f"--data: {run} was trained on floating-point arrays, and images are 0 to 255: leave it out"
-        )
+        raise InputError(f"--data: {run} was trained on floating-point arrays, and images are 0 to 255: leave it out")
     read: dict[str, Any] = {"size": height, "channels": channels, "limit": limit}
     if stage is None:
         session.data = load_images(data, **read)

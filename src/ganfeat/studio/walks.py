@@ -14,6 +14,7 @@ from ganfeat.latent import vector_reference
 from ganfeat.latent.smoothness import SHARP, smoothness
 from ganfeat.latent.walks import along, walk
 from ganfeat.studio.encode import data_uris, gif, png
+from ganfeat.studio.nearby import nearby
 from ganfeat.studio.parameters import Given, Kind, References, Scale, image, plain, references
 from ganfeat.studio.session import Session
 
@@ -23,9 +24,8 @@ MOST_FRAMES = 1024
 MOST_PIXELS = 2**26
 """Of a GIF: 64 megapixels of colours are 200 MB before they are packed."""
 MOST_SHOWN = 512
-LEAST_COMPARED = 50
-COMPARED = 200
-"""Training images whose own nearest neighbours are looked up: enough for two digits, in a fraction of a second."""
+HIGH = 0.6
+"""Closeness above which frames are nearer to what was learned from than that is to itself."""
 Frames = Annotated[int, Query(ge=1, le=64)]
 
 
@@ -98,10 +98,7 @@ def measured(session: Session, z: NDArray[np.float32], pictures: NDArray[np.uint
     nothing = {"smoothness": None, "memorisation": None, "neighbours": None}
     if len(np.unique(z, axis=0)) < 2:
         return nothing
-    data = session.drawn_images()
-    training = data if data is not None and len(data) >= LEAST_COMPARED else None
-    found = smoothness(z, pictures, training=training, compared=COMPARED, random_state=session.seed)
-    steps, near = found.pixels, found.near_pixels
+    steps = smoothness(z, pictures).pixels
     answer: dict[str, Any] = {
         **nothing,
         "smoothness": plain(
@@ -114,26 +111,40 @@ def measured(session: Session, z: NDArray[np.float32], pictures: NDArray[np.uint
             }
         ),
     }
-    if near is not None and training is not None:
-        answer["memorisation"] = plain(
-            {
-                "score": near.score,
-                "closeness": near.closeness.tolist(),
-                "distances": near.distances[:, 0].tolist(),
-                "usual": near.usual,
-                "words": in_words(near.score),
-            }
-        )
-        answer["neighbours"] = data_uris(training[near.indices[:, 0]])
+    images = session.drawn_images()
+    among = None if images is None else session.kept.get("nearby", lambda: nearby(images, session.seed))
+    if images is None or among is None:
+        return answer
+    near, learned = among.of(pictures), session.learned_from()
+    answer["memorisation"] = plain(
+        {
+            "score": float(near.closeness.mean()),
+            "closeness": near.closeness.tolist(),
+            "distances": near.distances.tolist(),
+            "usual": among.usual,
+            "learned_from": learned,
+            "words": in_words(float(near.closeness.mean()), learned),
+        }
+    )
+    answer["neighbours"] = data_uris(images[near.indices])
     return answer
 
 
-def in_words(score: float) -> str:
-    """What the share of real images that are farther from each other than the walk is from them says."""
-    share = f"{score:.0%} of the real images are farther from their nearest other one than these frames are from theirs"
-    if score > 0.6:
+def in_words(score: float, learned: bool | None) -> str:
+    """What the score says: of copies, only beside what the run is known to have learned from."""
+    words = (
+        f"How often a frame is nearer to one of these images than they are to each other: {score:.0%} "
+        "(50% among themselves)."
+    )
+    if learned is None:
         return (
-            f"{share}. That is nearer than real images are to each other: copies, or frames with less contrast and "
-            "detail than real images have, which are near to everything. Look at the neighbours."
+            f"{words} That these are all images that the run has learned from is not known, so this says nothing of "
+            "memorising."
         )
-    return f"{share}: no sign of copying. (Images that look like nothing real are far from all, too.)"
+    if not learned:
+        return f"{words} The run has not learned from these images, so this says nothing of memorising."
+    if score > HIGH:
+        return f"{words} Copies of what the run has learned from, or frames of little contrast or detail: compare them."
+    if score < 1 - HIGH:
+        return f"{words} Unlike anything that the run has learned from, which may also mean poor."
+    return f"{words} About as different from what the run has learned from as that is from itself: no sign of copies."

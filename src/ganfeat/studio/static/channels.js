@@ -184,7 +184,7 @@ export function mountChannels(root) {
       h(
         "p",
         { class: "note", id: "channel-words" },
-        `The ${plural(items.length, "picture")} that excite channel ${answer.channel} of ${answer.channels} most, of ${answer.n_images.toLocaleString("en")} ${what}; one unit sees ${receptive.height} × ${receptive.width} pixels.`,
+        `The ${plural(items.length, "picture")} that excite channel ${answer.channel} of ${answer.channels} most, of ${answer.n_images.toLocaleString("en")} ${what}; one unit sees ${receptive.height} × ${receptive.width} pixels. Below each rank its activation, in units of this channel alone.`,
       ),
       h(
         "div",

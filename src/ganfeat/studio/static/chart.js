@@ -60,7 +60,7 @@ export function stepChart({ steps, jumps, words, onChoose, width = 640 }) {
   return chart;
 }
 
-const GRID = { left: 52, right: 12, top: 12, bottom: 36 };
+const GRID = { left: 52, right: 28, top: 12, bottom: 36 };
 
 // Charts are drawn as wide as they are shown, so that their letters keep their size.
 export const roomIn = (element, most) => Math.max(280, Math.min(most, element.clientWidth || most));

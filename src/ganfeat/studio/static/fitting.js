@@ -122,7 +122,7 @@ export function mountFit() {
       drop.element,
       weights?.length
         ? note(
-            `Largest weights: ${weights
+            `Largest weights of the regression, of which 0 says nothing: ${weights
               .slice(0, 6)
               .map((own) => `map ${own.map} (${own.weight.toFixed(2)})`)
               .join(", ")}.`,
@@ -158,6 +158,7 @@ export function mountFit() {
         throw error;
       }
       if (fitted !== of) return;
+      const draws = answer.presence?.draws ?? 1;
       const panel = (heading, words, images, className) =>
         h(
           "figure",
@@ -180,7 +181,7 @@ export function mountFit() {
           answer.control
             ? panel(
                 "Control",
-                `Without ${plural(maps, "random map")}: what any such cut does.`,
+                `Without ${plural(maps, "random map")}: what any such cut does${draws > 1 ? ` (one of ${draws} draws)` : ""}.`,
                 answer.control,
                 "random",
               )
@@ -202,7 +203,7 @@ export function mountFit() {
       ),
   );
 
-  function presence({ before, after, control, elsewhere, control_range: range, draws, auc }) {
+  function presence({ before, after, control, elsewhere, after_ci: sure, control_range: range, draws, auc }) {
     if (auc === null || auc === undefined || auc < WEAK)
       return note(
         `How much of the object is left cannot be told: a probe that looks at the pictures hardly finds it even before (area under the curve ${auc?.toFixed(2) ?? "unknown"}, guessing gives 0.50). Draw more boxes.`,
@@ -218,7 +219,16 @@ export function mountFit() {
             h("td", {}, percent(value), more ? h("small", {}, more) : null),
           );
     const spread = range && draws > 1 ? ` ${percent(range[0])} to ${percent(range[1])} in ${draws} draws` : "";
-    return h(
+    const beyond = after < range?.[0];
+    const verdict =
+      range && draws > 1 && state().maps !== 0
+        ? note(
+            beyond
+              ? `Lower than with any of ${draws} draws of random maps: these maps draw more of the object than others do.`
+              : `Not lower than with each of ${draws} draws of random maps: that these maps draw the object cannot be told.`,
+          )
+        : null;
+    const table = h(
       "table",
       { class: "presence" },
       h(
@@ -230,11 +240,12 @@ export function mountFit() {
         "tbody",
         {},
         row("before", before),
-        row("after", after),
+        row("after", after, sure ? ` ${percent(sure[0])} to ${percent(sure[1])}, 95 % interval over the samples` : ""),
         row("control: random maps", control, spread),
         row("outside the boxes, before", elsewhere),
       ),
     );
+    return [table, verdict];
   }
 
   function drawButton() {

@@ -30,6 +30,7 @@ export function mountStrip(run, { words, path, go }) {
         ratio === null
           ? "The picture does not change along this path."
           : `${jumps.length ? `${plural(jumps.length, "sharp jump")} marked` : "No sharp jump"}: ${largest}`;
+      const real = answer.memorisation?.learned_from ? "training image" : "real image";
       const cells = answer.images.map((source, k) =>
         h(
           "div",
@@ -40,7 +41,7 @@ export function mountStrip(run, { words, path, go }) {
             class: "bare",
           }),
           answer.neighbours
-            ? image(answer.neighbours[k], `Nearest training image to frame ${k + 1}`, "cell below")
+            ? image(answer.neighbours[k], `Nearest ${real} to frame ${k + 1}`, "cell below")
             : null,
         ),
       );
@@ -51,7 +52,7 @@ export function mountStrip(run, { words, path, go }) {
         frames,
         note(
           answer.neighbours
-            ? "Above the frames, below each the nearest picture of the data."
+            ? `Above the frames, below each the nearest ${real}.`
             : run.data
               ? ""
               : "Start the studio with --data to see the nearest picture of the data below each frame.",
@@ -71,7 +72,7 @@ export function mountStrip(run, { words, path, go }) {
             "figcaption",
             {},
             verdict,
-            " Bars: change of the picture per unit of z, as Euclidean distance over all pixels from 0 to 1. A click on a bar goes there.",
+            " Bars: how much the picture changes from one frame to the next, for each unit of way in z (Euclidean distance over all pixels, each from 0 to 1). A click on a bar goes there.",
           ),
         ),
         answer.memorisation ? note(memory(answer.memorisation)) : null,

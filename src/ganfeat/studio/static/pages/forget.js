@@ -11,7 +11,7 @@ import { button, failure, icon, iconButton, number, plural } from "../widgets.js
 
 export const title = "Forget";
 export const lead =
-  "Draw boxes around an object in some samples. A regression finds the maps of the generator that are active inside the boxes; without these maps it should draw the scene without the object.";
+  "Draw boxes around an object in some samples. A regression finds the maps of the generator (the channels of a layer, each a small picture of where something is drawn) that are active inside the boxes; without these maps it should draw the scene without the object.";
 
 export function mount(root, run) {
   const [height, width] = run.image_shape;

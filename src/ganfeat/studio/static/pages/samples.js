@@ -10,7 +10,7 @@ import { busy, button, failure, note, number, select } from "../widgets.js";
 
 export const title = "Samples";
 export const lead =
-  "What the generator draws from random points z. Click a picture, or press Enter on it, to pin it for the other pages.";
+  "What the generator draws from random points z, the lists of numbers that it starts from. Click a picture, or press Enter on it, to pin it for the other pages.";
 
 const LARGEST = 8 * 1024 * 1024;
 const MOST = 4294967295;
@@ -67,7 +67,7 @@ export function mount(root, run) {
       remember([found.ref], [found.image], given);
       add("pins", [found.ref]);
       const by = found.by === "encoder" ? "by the encoder" : "by a search over z";
-      const where = run.condition ? `, ${run.condition.name} ${run.condition.values[given]},` : "";
+      const where = run.condition ? ` with ${run.condition.name} ${run.condition.values[given]}` : "";
       swap(
         result,
         h(
@@ -123,7 +123,7 @@ export function mount(root, run) {
     "section",
     { class: "panel upload", "aria-labelledby": "own" },
     h("h2", { id: "own" }, "Bring an image"),
-    note("Its nearest point z is searched and pinned. The image stays on this machine."),
+    note("The point z whose picture comes nearest to it is searched and pinned. The image stays on this machine."),
     h("div", { class: "field" }, h("label", { for: "upload" }, "PNG, JPEG or WebP"), file),
     result,
   );

@@ -53,6 +53,9 @@ export function mount(root) {
         },
         verdict ? verdict[0].toUpperCase() + verdict.slice(1) : "Not measured",
       ),
+      verdict === "not measured"
+        ? note("This run wrote down none of the measurements by which health is judged.")
+        : null,
       alarms?.length
         ? h(
             "ul",
@@ -120,6 +123,11 @@ export function mount(root) {
       place,
       legend,
       readout,
+      losses.length
+        ? note(
+            "The losses of a GAN need not fall: generator and discriminator work against each other, and one’s gain is the other’s loss. Health and the samples below say more.",
+          )
+        : null,
     );
     drawCurves = () => {
       const chosen = now();

@@ -220,7 +220,9 @@ export function mount(root, run) {
       { class: "panel", "aria-labelledby": "walk-points" },
       h("h2", { id: "walk-points" }, "Points in order"),
       list,
-      note("Drag to reorder, or use the arrows. Drop pinned pictures here to add them."),
+      note(
+        "Drag to reorder, or use the arrows. Drop pinned pictures here to add them. A linear path is straight; a spherical one keeps the length of z, which a straight one shortens on its way.",
+      ),
       h(
         "div",
         { class: "controls" },
