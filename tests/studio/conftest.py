@@ -59,7 +59,7 @@ class Studio:
 
 @contextmanager
 def served(session: Any, port: int = 0) -> Iterator[Studio]:
-    """A session's studio, from a thread on a port of this machine; 0 for a free one."""
+    """A session's studio, from a thread on a port of this machine, 0 for a free one; its end is the session's, too."""
     from ganfeat.studio.address import listen, url
     from ganfeat.studio.serve import make_server
 

@@ -618,15 +618,17 @@ def test_a_picture_is_searched_with_the_generator_that_is_chosen_and_there(
 
 
 def test_another_run_at_the_same_address_is_shown_as_what_it_is(
-    sheet: Callable[..., Sheet], tiny_session: Any, generators: Any, serve: Any
+    sheet: Callable[..., Sheet], tiny_run: Path, generators: Any, serve: Any
 ) -> None:
-    with serve(tiny_session) as first:
+    from ganfeat.studio.session import open_session
+
+    with serve(open_session(tiny_run, device="cpu")) as first:
         own = sheet(url=first.url)
         page = own.open("samples?n=16&pins=s0.3")
         page.locator(".grid img").first.wait_for()
     page.get_by_role("button", name="Next seed").click()
     page.locator("#banner").get_by_text("does not answer").wait_for()
-    with serve(generators, first.port):
+    with serve(open_session(generators.run.path, device="cpu"), first.port):
         own.until("(name) => document.querySelector('#run').textContent === name", generators.run.path.name)
         own.until("document.querySelector('.grid button')?.dataset.reference === 's1.0'")
         assert page.get_by_label("Generator").count() == 1
