@@ -289,3 +289,47 @@ def test_the_page_on_looking_inside_shows_what_forgetting_took():
         for d in of_layer["dropped"].values()
     }
     assert {(row[0], *row[2:6]) for row in shown} <= values
+
+
+def gallery(name, verb):
+    return results("gallery")["networks"][name]["verbs"][verb]
+
+
+def test_the_gallery_shows_what_was_measured_of_walks():
+    shown = {row[0]: row[1:] for row in rows("docs/gallery.md") if len(row) == 5}
+    for name in results("gallery")["networks"]:
+        table = {row[0]: row[1:] for row in gallery(name, "walk")["table"]}
+        assert table["sharp jumps"] == ["0", "0"]  # the page says so
+        scores = table.get("memorisation score", ["", ""])
+        assert shown[name] == [*table["largest step / median"], *scores]
+
+
+def test_the_gallery_shows_what_was_counted_of_channels():
+    shown = {row[0]: row[2:5] for row in rows("docs/gallery.md") if len(row) == 7}
+    for name in results("gallery")["networks"]:
+        found = gallery(name, "saliency")
+        shares = [found["trained"]["class share"], found["untrained"]["class share"], found["chance"]["mean"]]
+        assert shown[name] == [f"{100 * share:.1f}" for share in shares]
+
+
+@pytest.mark.parametrize("verb", ["forget", "forget-deeper"])
+def test_the_gallery_shows_what_was_forgotten(verb):
+    found = next(row for row in gallery("svhn", verb)["table"] if "(shown)" in row[0])
+    layer, of = {"forget": ("-2", 64), "forget-deeper": ("-3", 128)}[verb]
+    wanted = [layer, f"{found[0].split()[0]} of {of}", found[2], found[4], found[5], found[6]]
+    assert wanted in rows("docs/gallery.md")
+
+
+def test_every_picture_of_the_gallery_is_shown_and_small():
+    text = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs" / "images" / "gallery").iterdir()):
+        assert path.stat().st_size < 400_000, path.name
+        assert f"images/gallery/{path.name}" in text, path.name
+
+
+def test_the_page_of_the_studio_shows_the_benchmark():
+    shown = {row[0]: row[1:3] for row in rows("docs/studio.md") if len(row) == 3}
+    for name, found in results("studio")["results"].items():
+        if name in shown:
+            assert shown[name] == [f"{found['median_ms']:.0f}", f"{found['p95_ms']:.0f}"]
+    assert len(set(shown) & set(results("studio")["results"])) >= 6
