@@ -2,8 +2,8 @@
 
     python examples/digit_directions.py RUN [--out results.json] [--picture sheet.png]
 
-The DCGAN paper's "turn" vector (Radford et al. 2016, figure 8) with a property that a program can measure: of 256 digits
-that G draws, the 20 with the least and the 20 with the most of it make a direction, the difference of their mean
+The DCGAN paper's "turn" vector (Radford et al. 2016, figure 8) with a property that a program can measure: of 256
+digits that G draws, the 20 with the least and the 20 with the most of it make a direction, the difference of their mean
 latents. Added to 200 other latents, does it change the property, and does it leave the other one alone? Beside it,
 random directions of the same length. RUN is a run of digits, white on black: `ganfeat demo` leaves one in demo-out/run.
 """

@@ -31,24 +31,41 @@ from ganfeat.pictures import read_png
 SVHN_BOXES = "examples/boxes/svhn-digits.json"
 CALLS: dict[str, dict[str, str]] = {
     "digits": {
-        "walk": "walk RUN --data DATA",
-        "saliency": "saliency RUN DATA",
+        "walk": "walk RUN",
+        "walk-scored": "walk RUN --data DATA",
+        "saliency": "saliency RUN SAMPLES",
+        "saliency-scored": "saliency RUN DATA",
     },
     "cifar10": {
-        "walk": "walk RUN --number 7 --data DATA --test TEST",
-        "saliency": "saliency RUN DATA --limit 20000",
+        "walk": "walk RUN --number 7",
+        "walk-scored": "walk RUN --number 7 --data DATA --test TEST",
+        "saliency": "saliency RUN SAMPLES",
+        "saliency-scored": "saliency RUN DATA --limit 20000",
+    },
+    "faces": {
+        "walk": "walk RUN --number 7",
+        "walk-scored": "walk RUN --number 7 --data DATA",
+        "saliency": "saliency RUN SAMPLES",
+        # a smile: dark hair and smiling - dark hair and serious + fair hair and serious
+        "arithmetic": "arithmetic RUN --a s0.34 s0.36 s0.42 --b s0.40 s0.46 s0.57 --c s0.12 s0.33 s0.39",
+        "arithmetic-turn": "arithmetic RUN --from s0.2 s0.6 s0.13 s0.21 s0.40 s0.46 s0.48 s0.57 "
+        "--to s0.10 s0.23 s0.28 s0.34 s0.36 s0.42 s0.45 s0.38 --apply s0.7 s0.18 s0.20 s0.60",
     },
     "svhn": {
         "walk": "walk RUN --number 7",
-        "saliency": "saliency RUN DATA",
+        "saliency": "saliency RUN SAMPLES",
+        "saliency-scored": "saliency RUN DATA",
         "forget": f"forget RUN --boxes {SVHN_BOXES} --maps 16 --samples 32",
         "forget-deeper": f"forget RUN --boxes {SVHN_BOXES} --layer -3 --samples 32",
     },
 }
+"""Pictures are made without DATA, so that none shows a photograph that is not ours to give away: top images of channels
+are sought among SAMPLES, 3,000 images that G draws. Numbers are those of real images."""
+N_SAMPLES = 3000
 SHOWN = {"walk.png", "arithmetic.png", "turn.png", "saliency.png", "receptive.png", "forget.png"}
 KEPT = ("regression", "probe", "chance", "notes")
 """What is kept of a verb's JSON file beside its table, and of the channels of a layer, how they are all together."""
-LARGEST = 300_000
+LARGEST = 400_000
 """Bytes of a picture in the documents."""
 
 
@@ -74,14 +91,16 @@ def main() -> None:
     if options.name == "cifar10" and not options.test:
         parser.error("cifar10 needs --test")
     options.out.mkdir(parents=True, exist_ok=True)
+    gan = load(options.run)
     found: dict[str, Any] = {}
     for key, call in CALLS[options.name].items():
         verb = key.partition("-")[0]
-        words = [
-            {"RUN": str(options.run), "DATA": options.data, "TEST": options.test}.get(word, word)
-            for word in call.split()
-        ]
         with tempfile.TemporaryDirectory() as folder:
+            samples = Path(folder) / "samples.npy"
+            if "SAMPLES" in call:
+                np.save(samples, gan.picture(gan.latents(N_SAMPLES, 1)))
+            places = {"RUN": options.run, "DATA": options.data, "TEST": options.test, "SAMPLES": samples}
+            words = [str(places.get(word, word)) for word in call.split()]
             started = time.perf_counter()
             status = ganfeat([*words, "--out", folder])
             if status:
@@ -89,6 +108,7 @@ def main() -> None:
             seconds = time.perf_counter() - started
             content = json.loads((Path(folder) / f"{verb}.json").read_text(encoding="utf-8"))
             files = [picture["file"] for picture in content["pictures"] if picture["file"] in SHOWN]
+            files = [] if "DATA" in call else files
             names = [f"{options.name}-{file.replace(verb, key)}" for file in files]
             for file, name in zip(files, names, strict=True):
                 small(Path(folder) / file, options.out / name)
@@ -103,7 +123,6 @@ def main() -> None:
     results = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
     results.setdefault("command", "python examples/gallery.py NAME RUN DATA")
     results["machine"] = describe_machine()
-    gan = load(options.run)
     results.setdefault("networks", {})[options.name] = {"network": gan.describe(), "verbs": found}
     options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written: {options.results}, {options.out}/{options.name}-*.png", file=sys.stderr)

@@ -33,6 +33,7 @@ from ganfeat.pictures import GREY, colour, enlarged, tile
 
 FRAME = (255, 120, 0)
 CHANCE_DRAWS = 1000
+CLIPPED = 50
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,11 @@ class ChannelView:
 def gradient_pictures(gradients: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Signed gradients of one channel as ``uint8``: 0 is mid-grey, one scale for all of them.
 
-    The scale is the largest absolute value, so that pictures of one channel compare, and those of two do not.
+    The scale is the absolute value that all but one in :data:`CLIPPED` stay below, of those that are not 0: a few
+    pixels far above the rest would leave a grey picture. Pictures of one channel compare, and those of two do not.
     """
-    return signed_pictures(gradients, np.abs(gradients).max(initial=0))
+    sizes = np.abs(gradients[gradients != 0])
+    return signed_pictures(gradients, np.quantile(sizes, 1 - 1 / CLIPPED, method="higher") if len(sizes) else 0)
 
 
 def channel_view(
