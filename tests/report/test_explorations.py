@@ -19,7 +19,9 @@ TABLE = (("leg", "jump"), (("s0.1 to s0.2", EVIL),))
 
 
 def write(run, verb="walk"):
-    return write_exploration(run / verb, verb, {"command": f"ganfeat {verb} {EVIL}", "n": 3}, [PICTURE], TABLE)
+    return write_exploration(
+        run / verb, verb, {"command": f"ganfeat {verb} {EVIL}", "n": 3, "notes": [f"read {EVIL}"]}, [PICTURE], TABLE
+    )
 
 
 def test_files_say_what_was_measured_and_shown(tmp_path):
@@ -44,7 +46,7 @@ def test_sections_hold_the_very_pixels_and_escape_all_words(tmp_path):
     sections = exploration_sections(tmp_path)
     assert [section.anchor for section in sections] == ["walk", "forget"]
     body = sections[0].body
-    assert EVIL not in body and body.count("&lt;b&gt;&amp;") == 4  # caption, alt, cell, command
+    assert EVIL not in body and body.count("&lt;b&gt;&amp;") == 5  # caption, alt, cell, note, command
     uri = body.split('src="data:image/png;base64,')[1].split('"')[0]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(uri)))), SHEET)
 

@@ -131,10 +131,11 @@ def arithmetic(
             )
         ]
     table = (("measure", "value"), rows)
+    result["notes"] = _remarks(result)
     written = write_exploration(out, "arithmetic", result, pictures, table)
     screen.result(result)
     screen.table(*table)
-    for line in _remarks(result):
+    for line in result["notes"]:
         screen.say(line)
     screen.say(f"Written: {', '.join(map(str, written))}")
     ends = [group[0] for group in (a, b, c, from_, to) if group and group[0].startswith("s")]

@@ -185,11 +185,12 @@ def walk(
     out.mkdir(parents=True, exist_ok=True)
     moving = _write_videos(out, pictures, closed, fps, moving_as)
     result["videos"] = [path.name for path in moving]
+    result["notes"] = _remarks(result)
     table = _table(result)
     written = [*moving, *write_exploration(out, "walk", result, sheets, table)]
     screen.result(result)
     screen.table(*table)
-    for line in _remarks(result):
+    for line in result["notes"]:
         screen.say(line)
     screen.say(f"Written: {', '.join(map(str, written))}")
     screen.next(["ganfeat", "arithmetic", str(run)])

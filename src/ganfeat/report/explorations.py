@@ -132,12 +132,13 @@ def _body(path: Path) -> str:
         figures = [_figure(path.parent, **picture) for picture in content["pictures"]]
         table = content["table"] or []
         words = _table([[str(cell) for cell in row] for row in table])
+        notes = [str(note) for note in content.get("notes") or []]
         command = str(content.get("command", ""))
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again, or move {path.parent} out of the run") from None
-    parts = [*figures, words]
+    parts = [*figures, words, *(f'<p class="note">{escape(note)}</p>' for note in notes)]
     if command:
-        parts.append(f'<p class="lead">Made by <code>{escape(command)}</code></p>')
+        parts.append(f'<p class="lead note">Made by <code>{escape(command)}</code></p>')
     return "\n".join(part for part in parts if part)
 
 
