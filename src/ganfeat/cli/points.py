@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Generator:
         self.n_components = int(self.gan.n_components)
         self.prior = str(self.gan.prior)
         self.given = self._given(given)
-        self.drawn = cache(lambda seed: self.gan.latents(DRAWN, seed))
+        self.drawn = lru_cache(maxsize=16)(lambda seed: self.gan.latents(DRAWN, seed))
 
     def _given(self, text: str | None) -> Any:
         """The value of the condition that was typed; the first by default, None of a G that is told nothing."""
