@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ganfeat.cli.points import REFERENCES, Generator, in_columns, scale_for, within
+from ganfeat.cli.reading import about, features_of, inverted, read_images
 from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed, refuse, this_command
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ MOST_POINTS = 100
 MOST_FRAMES = 2048
 """Of a walk; they are kept in memory, as are those of its GIF, which are larger and up to twice as many."""
 MOST_FPS = 240
-COMPARED = 64
-"""Samples that images are compared with, so that an error means something."""
 
 
 def walk(
@@ -139,23 +137,24 @@ def walk(
     from ganfeat.latent import smoothness, vector_reference
     from ganfeat.latent import walk as frames_of
     from ganfeat.report.explorations import write_exploration
+    from ganfeat.report.walk import walk_notes, walk_table
 
     generator = Generator(run, device, given)
     z = generator.points(named, "--points")
     stops: list[dict[str, Any]] = [{"reference": reference} for reference in named]
     wanted = None
     if images:
-        wanted, inverted, about = _inverted(screen, generator, images, seed, search)
-        z = np.concatenate([z, inverted])
-        stops += [{"reference": vector_reference(row), **more} for row, more in zip(inverted, about, strict=True)]
+        wanted, found_z, errors = inverted(screen, generator, images, seed, search)
+        z = np.concatenate([z, found_z])
+        stops += [{"reference": vector_reference(row), **more} for row, more in zip(found_z, errors, strict=True)]
     kind = kind or ("spherical" if generator.prior == "normal" else "linear")
     path = frames_of(z, frames, kind=kind, closed=closed)
     with screen.stage("drawing", 0):
         pictures = generator.draw(path)
-    training = None if data is None else _images(screen, generator, "--data", data, limit)
-    held_out = None if test is None else _images(screen, generator, "--test", test, None)
+    training = None if data is None else read_images(screen, generator, "--data", data, limit)
+    held_out = None if test is None else read_images(screen, generator, "--test", test, None)
     with TemporaryDirectory(prefix="ganfeat-") as folder:
-        features = _features(screen, generator, network, (pictures, training, held_out), Path(folder))
+        features = features_of(screen, generator, network, (pictures, training, held_out), Path(folder))
         with screen.stage("measuring", 0):
             measured = smoothness(
                 path,
@@ -175,7 +174,7 @@ def walk(
         "kind": kind,
         "closed": closed,
         "frames": frames,
-        "data": None if training is None else _about(generator, data, limit, training),
+        "data": None if training is None else about(generator, data, limit, training),
         "test": None if held_out is None else {"source": test, "images": len(held_out)},
         "features": None if features[0] is None else {"network": network or generator.gan.network, "layer": "top"},
         **_numbers(measured),
@@ -185,8 +184,8 @@ def walk(
     out.mkdir(parents=True, exist_ok=True)
     moving = _write_videos(out, pictures, closed, fps, moving_as)
     result["videos"] = [path.name for path in moving]
-    result["notes"] = _remarks(result)
-    table = _table(result)
+    result["notes"] = walk_notes(result)
+    table = walk_table(result)
     written = [*moving, *write_exploration(out, "walk", result, sheets, table)]
     screen.result(result)
     screen.table(*table)
@@ -208,123 +207,6 @@ def _video(asked: str | None) -> str:
     if asked in ("mp4", "both"):
         raise MissingExtraError("av", "video", f"--video {asked}")
     return asked or "gif"
-
-
-def _inverted(
-    screen: Screen, generator: Generator, files: Sequence[Path], seed: int, search: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[dict[str, Any]]]:
-    """Image files as G would draw them, their z, and of each the file, by what z was found, and the error."""
-    import numpy as np
-
-    from ganfeat.data.decode import UnreadableImageError, decode_image
-    from ganfeat.errors import InputError
-    from ganfeat.latent import invert
-
-    side, channels = generator.square("--images")
-    if channels is None:
-        raise InputError(f"--images: {generator.run} draws images of other than 1 or 3 channels; leave it out")
-    gan = generator.gan
-
-    def read(size: int) -> NDArray[np.uint8]:
-        found = []
-        for file in files:
-            try:
-                found.append(decode_image(file, size, channels))
-            except UnreadableImageError as error:
-                raise InputError(f"--images {file}: {error}") from None
-        return np.stack(found)
-
-    wanted = read(side)
-    first = None
-    if hasattr(gan, "encode"):
-        with screen.stage("encoding", 0):
-            first = gan.encode(read(gan.image_shape_[0]))
-    others = generator.draw(generator.drawn(seed)[:COMPARED])
-    unrelated = [float(_off(others, image).mean()) for image in wanted]
-    if first is not None and not search:
-        z, more = first, [{"by": "encoder", "error": float(e)} for e in _off(generator.draw(first), wanted)]
-    else:
-        with screen.stage("searching for z", 0) as update:
-            found = invert(
-                gan.decoder(generator.given),
-                wanted,
-                generator.n_components,
-                generator.prior,
-                first=first,
-                random_state=seed,
-                progress=update,
-            )
-        z, errors = found.z, zip(found.errors.tolist(), found.random.tolist(), strict=True)
-        more = [{"by": "search", "error": error, "random": random} for error, random in errors]
-    about = [
-        {"file": str(file), **row, "unrelated": away} for file, row, away in zip(files, more, unrelated, strict=True)
-    ]
-    return wanted, z, about
-
-
-def _off(images: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Root mean square difference of pixels in 0..1, image by image."""
-    import numpy as np
-
-    return np.sqrt(np.square(images.astype(np.float64) - wanted).mean(axis=(1, 2, 3))) / 255
-
-
-def _images(screen: Screen, generator: Generator, option: str, source: str, limit: int | None) -> NDArray[np.uint8]:
-    """Images in the size that G draws."""
-    from ganfeat.data import load_images
-
-    side, channels = generator.square(option)
-    with screen.stage(f"reading {option[2:]}", 0) as update:
-        return load_images(source, size=side, channels=channels, limit=limit, progress=update).images
-
-
-def _about(generator: Generator, source: str | None, limit: int | None, images: NDArray[np.uint8]) -> dict[str, Any]:
-    """What is said of DATA; "learned from" is None where it cannot be known."""
-    from ganfeat.arrays import fingerprint
-    from ganfeat.checkpoint import RunFolder
-
-    known = RunFolder(generator.run).config().get("data") or {}
-    same = None if limit is not None or "imported" in known else fingerprint(images) == known.get("fingerprint")
-    return {"source": source, "images": len(images), "limit": limit, "learned from": same}
-
-
-def _features(
-    screen: Screen,
-    generator: Generator,
-    network: str | None,
-    sets: Sequence[NDArray[np.uint8] | None],
-    folder: Path,
-) -> list[NDArray[Any] | None]:
-    """The network's top layer; None of no images, and of all where it takes another size than G draws.
-
-    Where they are too many for the memory, they are memory maps of files in the folder.
-    """
-    from ganfeat.errors import InputError
-    from ganfeat.features import needs_file
-
-    given = [images for images in sets if images is not None]
-    if given[0].shape[1:] != generator.gan.image_shape_:
-        if network is not None:
-            raise InputError(
-                f"--network {network} takes {generator.gan.image_shape_} images, and G draws {given[0].shape[1:]}: "
-                "leave it out"
-            )
-        return [None] * len(sets)
-    extractor = generator.gan.extractor(network, taps=[-1])
-    to_files = needs_file(
-        extractor, sum(map(len, given)), folder, "use --limit, or set TMPDIR to a folder on a larger disk"
-    )
-    found: list[NDArray[Any] | None] = []
-    for i, images in enumerate(sets):
-        if images is None:
-            found.append(None)
-            continue
-        with screen.stage("extracting features", len(images)) as update:
-            if to_files:
-                found.append(extractor.transform_to(folder / f"{i}.npy", images, update))
-            else:
-                found.append(extractor.transform(images, update))
-    return found
 
 
 def _numbers(measured: Any) -> dict[str, Any]:
@@ -389,77 +271,6 @@ def _sheets(
         caption += f" {words}"
     alt = f"{legs} rows of {frames + 1} generated images that change step by step"
     return [Picture("walk.png", captioned(parts, scale_for(pictures, frames + 1)), caption, alt)]
-
-
-def _table(result: dict[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """What a person reads of the numbers."""
-    spaces = [space for space in ("pixels", "features") if result["steps"][space] is not None]
-    rows = [
-        ["sharp jumps", *(str(len(result["steps"][s]["jumps"])) for s in spaces)],
-        ["largest step / median", *(_number(result["steps"][s]["ratio"]) for s in spaces)],
-        ["median step per unit of z", *(_number(result["steps"][s]["median"]) for s in spaces)],
-    ]
-    near = result["memorisation"]
-    if near["pixels"] is not None:
-        rows += [
-            ["memorisation score", *(_number(near[s] and near[s]["score"]) for s in spaces)],
-            [
-                "distance to training images / theirs",
-                *(_number(_relative(near[s])) for s in spaces),
-            ],
-        ]
-        if near["pixels"]["chance"] is not None:
-            words = f"nearer to --data than to --test (chance: {100 * near['pixels']['chance']:.0f} %)"
-            shares = [near[s] and near[s]["nearer to data than to test"] for s in spaces]
-            rows.append([words, *("-" if share is None else f"{100 * share:.0f} %" for share in shares)])
-    return (f"{len(result['points'])} points, {result['kind']}", *spaces), rows
-
-
-def _relative(near: dict[str, Any] | None) -> float | None:
-    """Median distance of frames to training images, over that of these to each other."""
-    import numpy as np
-
-    if near is None or not near["usual distance"]:
-        return None
-    return float(np.median(near["distances"])) / near["usual distance"]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
-
-
-def _remarks(result: dict[str, Any]) -> list[str]:
-    """What the numbers mean, and what is to be known beside them."""
-    from ganfeat.latent.smoothness import SHARP
-
-    lines = [f"A sharp jump is a step longer than {SHARP:g} times the median step."]
-    for stop in result["points"]:
-        if "file" in stop:
-            random = f", the best of as many random z {stop['random']:.3f}" if "random" in stop else ""
-            lines.append(
-                f"{stop['file']}: z by {stop['by']}, off by {stop['error']:.3f} (RMS, pixels 0 to 1){random}; "
-                f"a random sample is off by {stop['unrelated']:.3f}"
-                + ("; try --search" if stop["by"] == "encoder" and stop["error"] > 0.7 * stop["unrelated"] else "")
-            )
-    if result["data"] is None:
-        lines.append("--data IMAGES (those that the run learned from) also tells whether frames are copies of them.")
-        return lines
-    lines.append(
-        "Memorisation score: how often a frame is nearer to a training image than training images are to each other. "
-        "1/2: as different as they are. Near 1: copies, or images of little contrast or detail; look at walk.png"
-        + ("." if result["test"] else ", or give images that the run has not seen as --test.")
-        + " Near 0: unlike any, which may also mean poor."
-    )
-    near = result["memorisation"]["pixels"]
-    if near["duplicates"]:
-        lines.append(f"{near['duplicates']} images of {result['data']['source']} are copies of others and count once.")
-    if result["data"]["learned from"] is False:
-        lines.append(f"{result['run']} has not learned from {result['data']['source']}: the score then means little.")
-    if result["data"]["limit"] is not None:
-        lines.append("With --limit, copies of training images that were left out are missed.")
-    elif result["data"]["learned from"] is None:
-        lines.append(f"What {result['run']} learned from is not known: the score means little for other images.")
-    return lines
 
 
 def _write_videos(out: Path, pictures: NDArray[np.uint8], closed: bool, fps: int, video: str) -> list[Path]:

@@ -8,7 +8,8 @@ reader's light or dark setting. The same input gives the same bytes.
 
 Modules: ``page`` (the frame and ``page.css``), ``pictures`` (pixels), ``figures`` (charts), ``svg``
 (matplotlib to inline SVG), ``maps``, ``tables``, ``overview`` (one PNG), ``run`` (what goes where),
-``folder`` (what a run folder has to show), ``explorations`` (what looks inside its networks).
+``folder`` (what a run folder has to show), ``explorations`` (what looks inside its
+networks), ``walk`` and ``forget`` (their tables and notes).
 """
 
 from ganfeat.report.figures import accuracy_curve, training_curves
