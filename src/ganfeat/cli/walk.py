@@ -136,6 +136,7 @@ def walk(
 
     from ganfeat.latent import smoothness, vector_reference
     from ganfeat.latent import walk as frames_of
+    from ganfeat.latent.smoothness import SHARP
     from ganfeat.report.explorations import write_exploration
     from ganfeat.report.walk import walk_notes, walk_table
 
@@ -174,6 +175,7 @@ def walk(
         "kind": kind,
         "closed": closed,
         "frames": frames,
+        "sharp": SHARP,
         "data": None if training is None else about(generator, data, limit, training),
         "test": None if held_out is None else {"source": test, "images": len(held_out)},
         "features": None if features[0] is None else {"network": network or generator.gan.network, "layer": "top"},

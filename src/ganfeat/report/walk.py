@@ -44,9 +44,7 @@ def _number(value: float | None) -> str:
 
 def walk_notes(result: dict[str, Any]) -> list[str]:
     """What the numbers mean, and what is to be known beside them."""
-    from ganfeat.latent.smoothness import SHARP
-
-    lines = [f"A sharp jump is a step longer than {SHARP:g} times the median step."]
+    lines = [f"A sharp jump is a step longer than {result['sharp']:g} times the median step."]
     for stop in result["points"]:
         if "file" in stop:
             random = f", the best of as many random z {stop['random']:.3f}" if "random" in stop else ""
