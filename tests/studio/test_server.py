@@ -566,9 +566,9 @@ def test_history_and_sheets(http: Any, studio: Any) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 599, 600, 601, 5000])
 def test_thinning_keeps_both_ends(n: int) -> None:
-    from ganfeat.studio.training import thinned
+    from ganfeat.report.pictures import evenly_spaced
 
-    found = thinned(list(range(n)), 600)
+    found = evenly_spaced(list(range(n)), 600)
     assert (found[0], found[-1], len(found)) == (0, n - 1, min(n, 600))
     assert found == sorted(set(found))
 

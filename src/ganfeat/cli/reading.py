@@ -26,6 +26,7 @@ def inverted(
     from ganfeat.data.decode import UnreadableImageError, decode_image
     from ganfeat.errors import InputError
     from ganfeat.latent import invert
+    from ganfeat.latent.inversion import off
 
     side, channels = generator.square("--images")
     if channels is None:
@@ -67,13 +68,6 @@ def inverted(
         {"file": str(file), **row, "unrelated": away} for file, row, away in zip(files, more, unrelated, strict=True)
     ]
     return wanted, z, about
-
-
-def off(images: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Root mean square difference of pixels in 0..1, image by image."""
-    import numpy as np
-
-    return np.sqrt(np.square(images.astype(np.float64) - wanted).mean(axis=(1, 2, 3))) / 255
 
 
 def read_images(screen: Screen, generator: Generator, option: str, source: str, limit: int | None) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ganfeat.cli.points import within
 from ganfeat.cli.screen import Device, Json, Quiet, Screen, Seed
 
 
@@ -54,9 +55,7 @@ def studio(
 
     screen = Screen(json, quiet)
     RunFolder(run).config()
-    for name, value, least, most in (("--limit", limit, 1, None), ("--seed", seed, 0, 2**32 - 1)):
-        if value < least or (most is not None and value > most):
-            raise InputError(f"{name} {value} must be at least {least}{f' and at most {most}' if most else ''}")
+    within(("--limit", limit, 1, None), seed=seed)
     if port is not None and not 0 <= port <= 65535:
         raise InputError(f"--port {port} must be 0 to 65535")
     for library in ("fastapi", "uvicorn"):

@@ -152,6 +152,11 @@ def invert(
     )
 
 
+def off(images: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Root mean square difference of images ``(..., h, w, c)``, pixels in 0..1: ``float64 (...)``."""
+    return np.sqrt(np.square(images.astype(np.float64) - wanted).mean(axis=(-3, -2, -1))) / 255
+
+
 def _search(
     decoder: nn.Module,
     x_NHWC: torch.Tensor,

@@ -226,6 +226,20 @@ def unique_rows(
     return found[0], found[1]
 
 
+def nearest_other(
+    distances: NDArray[np.float64], indices: NDArray[np.int64], own: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Distances to the nearest *other* row, ascending, of the two nearest ``(n, 2)`` of rows that are among them."""
+    return np.sort(np.where(indices[:, 0] == own, distances[:, 1], distances[:, 0]))
+
+
+def share_farther(others: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each distance the share of ``others``, ascending, that are farther; equal ones count half (Mann-Whitney)."""
+    above = len(others) - np.searchsorted(others, distances, side="right")
+    equal = len(others) - above - np.searchsorted(others, distances, side="left")
+    return (above + 0.5 * equal) / len(others)
+
+
 def _steps(rows: NDArray[Any], unit: float, apart: NDArray[np.float64], factor: float) -> Steps:
     moved = np.array([np.linalg.norm(b.astype(np.float64) - a) for a, b in pairwise(rows)])
     lengths = moved / unit / apart
@@ -252,15 +266,12 @@ def _near(
     rows = _as_wide(training, queries, "training")
     distances, indices = _nearest(rows, kept[0], queries, k, device)
     around, who = _nearest(rows, kept[0], rows[kept[0][order]], 2, device)
-    other = np.where(who[:, 0] == order, around[:, 1], around[:, 0])
-    ranked = np.sort(other)
-    above = len(ranked) - np.searchsorted(ranked, distances[:, 0], side="right")
-    equal = len(ranked) - above - np.searchsorted(ranked, distances[:, 0], side="left")
-    closeness = (above + 0.5 * equal) / len(ranked)
+    others = nearest_other(around, who, order)
+    closeness = share_farther(others, distances[:, 0])
     nearer = chance = None
     if held_out is not None:
-        others = _as_wide(held_out, queries, "held-out")
-        beside, _ = _nearest(others, kept[1], queries, 1, device)
+        unseen = _as_wide(held_out, queries, "held-out")
+        beside, _ = _nearest(unseen, kept[1], queries, 1, device)
         chance = len(kept[0]) / (len(kept[0]) + len(kept[1]))
         ahead, ties = distances[:, 0] < beside[:, 0], distances[:, 0] == beside[:, 0]
         nearer = float((ahead + chance * ties).mean())
@@ -269,7 +280,7 @@ def _near(
         distances=distances / unit,
         closeness=closeness,
         score=float(closeness.mean()),
-        usual=float(np.median(other)) / unit,
+        usual=float(np.median(others)) / unit,
         duplicates=len(rows) - len(kept[0]),
         nearer=nearer,
         chance=chance,

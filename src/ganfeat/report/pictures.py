@@ -223,10 +223,10 @@ def _tile(image_HWC: Images, alt: str) -> str:
     return f'<img class="pixels" src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
-def evenly_spaced(frames: Sequence[Item]) -> list[Item]:
-    """At most as many frames as a page shows, the first and the last of them."""
-    count = min(_MOST_FRAMES, len(frames))
-    return [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+def evenly_spaced(items: Sequence[Item], most: int = _MOST_FRAMES) -> list[Item]:
+    """At most so many, by default as many frames as a page shows; the first and the last of them."""
+    count = min(most, len(items))
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def _frames(sheets: Sequence[str]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.latent.smoothness import unique_rows
+from ganfeat.latent.smoothness import nearest_other, share_farther, unique_rows
 from ganfeat.probes.knn import KNNClassifier
 
 LEAST = 50
@@ -56,15 +56,13 @@ class Nearby:
         self._search = KNNClassifier(device="cpu").fit(rows, np.zeros(len(rows), np.int64))
         chosen = np.sort(np.random.default_rng(random_state).permutation(len(rows))[:compared])
         distances, who = self._search.kneighbors(rows[chosen], 2)
-        self._others = np.sort(np.where(who[:, 0] == chosen, distances[:, 1], distances[:, 0]))
+        self._others = nearest_other(distances, who, chosen)
         self.usual = float(np.median(self._others)) / 255
 
     def of(self, pictures: NDArray[np.uint8]) -> Near:
         """Find the nearest image of each of ``uint8 (n, h, w, c)``."""
         distances, indices = self._search.kneighbors(pictures.reshape(len(pictures), -1), 1)
-        sides: tuple[Any, Any] = ("left", "right")
-        left, right = (np.searchsorted(self._others, distances[:, 0], side=side) for side in sides)
-        closeness = 1 - (left + right) / (2 * len(self._others))
+        closeness = share_farther(self._others, distances[:, 0])
         return Near(self._kept[indices[:, 0]], distances[:, 0] / 255, closeness)
 
 

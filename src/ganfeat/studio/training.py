@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from ganfeat import history
 from ganfeat.health import Health
 from ganfeat.report.folder import IMPORTED
+from ganfeat.report.pictures import evenly_spaced
 from ganfeat.studio.parameters import image, plain
 from ganfeat.studio.session import Kept, Session
 
@@ -37,7 +38,7 @@ def training_routes(session: Session) -> APIRouter:
     def curves() -> dict[str, Any]:
         found = records()
         health = Health.of(found)
-        kept = thinned(found, MOST_RECORDS)
+        kept = evenly_spaced(found, MOST_RECORDS)
         keys = sorted({key for record in found for key, value in record.items() if _is_number(value)})
         return {
             "records": [plain({k: v for k, v in record.items() if k in keys}) for record in kept],
@@ -57,7 +58,7 @@ def training_routes(session: Session) -> APIRouter:
         return {
             "sheets": [
                 {"name": path.name, "label": _label(path.name, steps_an_epoch), "step": _step(path.name)}
-                for path in thinned(listed(run.samples), MOST_SHEETS)
+                for path in evenly_spaced(listed(run.samples), MOST_SHEETS)
             ]
         }
 
@@ -77,13 +78,6 @@ def listed(folder: Path) -> list[Path]:
         return []
     found = [p for p in folder.iterdir() if (_SHEET.fullmatch(p.name) or p.name == IMPORTED) and p.is_file()]
     return sorted(found, key=lambda p: (p.name.startswith("reconstruction-"), _step(p.name) or 0))
-
-
-def thinned(items: list[Any], most: int) -> list[Any]:
-    """At most so many, evenly spaced, the first and the last of them."""
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def _step(name: str) -> int | None:

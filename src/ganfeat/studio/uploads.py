@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
-from numpy.typing import NDArray
 
 from ganfeat.errors import InputError
 from ganfeat.features import detached_copy
 from ganfeat.latent import vector_reference
-from ganfeat.latent.inversion import invert
+from ganfeat.latent.inversion import invert, off
 from ganfeat.studio.encode import data_uri, read_upload
 from ganfeat.studio.jobs import Job
 from ganfeat.studio.parameters import Given
@@ -94,13 +93,8 @@ def found(session: Session, sent: bytes, given: int, job: Job) -> dict[str, Any]
         "ref": vector_reference(z),
         "image": data_uri(again),
         "given_image": data_uri(shown),
-        "error": distance(shown, again),
+        "error": float(off(shown, again)),
         "random": random,
-        "unrelated": float(np.mean([distance(shown, other) for other in others])),
+        "unrelated": float(off(others, shown).mean()),
         "by": "encoder" if encodes else "optimisation",
     }
-
-
-def distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Root mean square difference, pixels in 0..1."""
-    return float(np.sqrt(np.square((a.astype(np.float64) - b) / 255).mean()))
