@@ -334,3 +334,20 @@ def test_the_page_of_the_studio_shows_the_benchmark():
         if name in shown:
             assert shown[name] == [f"{found['median_ms']:.0f}", f"{found['p95_ms']:.0f}"]
     assert len(set(shown) & set(results("studio")["results"])) >= 6
+
+
+def test_the_page_on_health_shows_the_collapse_that_passed():
+    text = " ".join((ROOT / "docs" / "health.md").read_text(encoding="utf-8").split())
+    worst = min(results("faces-collapse")["evaluations"], key=lambda record: record["coverage/pixels"])
+    share, real = (round(100 * worst[key]) for key in ("coverage/pixels", "coverage/pixels_real"))
+    assert (
+        f"at {worst['epoch']:.0f} epochs, with {share} % of the cells covered where real images cover {real} %" in text
+    )
+
+
+def test_the_gallery_says_in_words_what_was_measured():
+    text = " ".join((ROOT / "docs" / "gallery.md").read_text(encoding="utf-8").split())
+    turn = [row[1] for row in gallery("faces", "arithmetic-turn")["table"][1:]]
+    assert f"{turn[0]} lie on it in the right order, where 50 % is chance, and {turn[1]} of random regroupings" in text
+    (near,) = [row for row in gallery("cifar10", "walk-scored")["table"] if row[0].startswith("nearer to")]
+    assert f"{near[1]} are nearer to a training image" in text and f"and {near[2]} in features" in text
