@@ -29,6 +29,7 @@ _HOMES = {
     "MGAN": "ganfeat.estimators",
     "RunError": "ganfeat.errors",
     "SoftmaxRegression": "ganfeat.probes",
+    "StreamingPCA": "ganfeat.projection",
     "SubspaceSplit": "ganfeat.subspace",
     "few_label_curve": "ganfeat.probes",
     "load": "ganfeat.estimators",
@@ -53,6 +54,7 @@ __all__ = [
     "LogisticProbe",
     "RunError",
     "SoftmaxRegression",
+    "StreamingPCA",
     "SubspaceSplit",
     "few_label_curve",
     "load",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         SoftmaxRegression,
         few_label_curve,
     )
+    from ganfeat.projection import StreamingPCA
     from ganfeat.subspace import SubspaceSplit
 
 

@@ -42,6 +42,8 @@ Tensors = dict[str, "torch.Tensor"]
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
+OWN = (".lock", ".images.")
+"""Beginnings of the names of files that may be in a run folder before the run is started."""
 CONTINUABLE = (
     *(
         f"estimator.{name}:"
@@ -52,6 +54,7 @@ CONTINUABLE = (
         )
     ),
     "data.source:",
+    "ranks:",
     "threads:",
     "ganfeat:",
     "torch:",
@@ -85,7 +88,8 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _to_bytes(tensors: Tensors) -> bytes:
+def to_bytes(tensors: Tensors) -> bytes:
+    """Tensors as the content of a safetensors file, whatever memory they share."""
     import torch
     from safetensors.torch import save
 
@@ -209,7 +213,7 @@ class RunFolder:
     def _foreign_files(self) -> bool:
         ours = {self.samples, self.checkpoints}  # empty until there is a config.json
         return any(
-            (any(p.iterdir()) if p in ours and p.is_dir() else p.name != ".lock" and ".tmp-" not in p.name)
+            (any(p.iterdir()) if p in ours and p.is_dir() else not p.name.startswith(OWN) and ".tmp-" not in p.name)
             for p in self.path.iterdir()
         )
 
@@ -246,7 +250,7 @@ class RunFolder:
 
     def write_model(self, tensors: Tensors) -> None:
         """Write ``model.safetensors``."""
-        write_atomically(self.path / "model.safetensors", _to_bytes(tensors))
+        write_atomically(self.path / "model.safetensors", to_bytes(tensors))
 
     def read_model(self) -> Tensors:
         """Read ``model.safetensors``.
@@ -266,7 +270,7 @@ class RunFolder:
 
     def write_untrained(self, tensors: Tensors) -> None:
         """Write ``untrained.safetensors``."""
-        write_atomically(self.path / "untrained.safetensors", _to_bytes(tensors))
+        write_atomically(self.path / "untrained.safetensors", to_bytes(tensors))
 
     def read_untrained(self) -> Tensors | None:
         """Read ``untrained.safetensors``; None where there is none.
@@ -285,7 +289,7 @@ class RunFolder:
         ``state`` must have ``step``. The folder appears under its name only when it is complete.
         """
         target = self.checkpoints / f"step-{state['step']:08d}"
-        content = _to_bytes(tensors)
+        content = to_bytes(tensors)
         state = {**state, "tensors_sha256": hashlib.sha256(content).hexdigest()}
         described = json.dumps({**state, "state_sha256": _digest(state)}).encode()
         if (target / "state.safetensors").is_file() and (target / "state.safetensors").read_bytes() == content:

@@ -260,7 +260,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return as_images(array, self.image_shape_)
 
     def _batch(self, images: NDArray[Any]) -> torch.Tensor:
-        x_NHWC = torch.from_numpy(np.array(images)).to(self.device_)
+        return self._prepared(torch.from_numpy(np.array(images)).to(self.device_))
+
+    def _prepared(self, x_NHWC: torch.Tensor) -> torch.Tensor:
+        """Images ``(N, H, W, C)`` as the network takes them, ``float32 (N, C, H, W)``."""
         if x_NHWC.dtype == torch.uint8:
             low, high = self.value_range
             x_NHWC = x_NHWC.float().div_(127.5).sub_(1)
@@ -343,8 +346,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 return POOLS[self.pooling](x, grid)
         return x
 
-    def _capture(self, x_NCHW: torch.Tensor) -> list[torch.Tensor]:
-        """Run the network as far as the last tap; pooled outputs in the order of ``taps_``."""
+    def _capture(self, x_NCHW: torch.Tensor, whole: bool = False) -> list[torch.Tensor]:
+        """Run the network as far as the last tap, or the ``whole`` of it; pooled outputs in the order of ``taps_``."""
         wanted: dict[tuple[int, str], list[int]] = {}
         found: dict[int, torch.Tensor] = {}
         handles = []
@@ -354,7 +357,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 module = modules.get(tap.module, self.network_)  # the network itself where no module is named "output"
 
                 def hook(_module: nn.Module, _args: Any, output: Any, i: int = i, name: str = tap.name) -> None:
-                    if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != len(x_NCHW):
+                    if not isinstance(output, torch.Tensor) or output.ndim < 2 or output.shape[0] != x_NCHW.shape[0]:
                         raise InputError(f"module {name!r} gives no tensor (N, ...), so it cannot be a tap")
                     found[i] = self._kept(output)
 
@@ -367,7 +370,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if places:
                 kept = self._kept(output)
                 found.update(dict.fromkeys(places, kept))
-            return len(found) == len(self.taps_)
+            return not whole and len(found) == len(self.taps_)
 
         try:
             watch(self.network_, x_NCHW, see, self._kind)

@@ -3,6 +3,9 @@
 Whoever iterates may stop, print or plot; there are no callbacks. Given a run folder, the loop keeps
 checkpoints there and starts from the newest one, so that a process killed at any moment ends, when it is
 started again, with the weights of one that was never killed, bit for bit.
+
+Of several processes that train together (:mod:`ganfeat.distributed.team`) each plays its part of every mini-batch, and
+every optimiser is given the mean of their gradients, so that all have the same weights. Only the first one writes.
 """
 
 from __future__ import annotations
@@ -12,22 +15,26 @@ import functools
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load as unpack
+from safetensors.torch import save as pack
 
 from ganfeat import history
 from ganfeat.arrays import to_uint8
-from ganfeat.checkpoint import RunFolder, Tensors
+from ganfeat.checkpoint import RunFolder, Tensors, to_bytes
 from ganfeat.config import require
 from ganfeat.device import autocast, keep_threads, repeatable
+from ganfeat.distributed.team import Team, team
 from ganfeat.errors import InputError, RunError
 from ganfeat.files import replacing
 from ganfeat.history import Record
-from ganfeat.nets.batchnorm import batch_norms, recalibrate
+from ganfeat.nets.batchnorm import SharedNorms, batch_norms, recalibrate
 from ganfeat.objectives.base import Draw, Objective, Player
 from ganfeat.pictures import tile, write_png
 
@@ -50,8 +57,8 @@ class LoopSettings:
     max_iter : int
         Epochs.
     batch_size : int
-        Real images a step; fewer where the data set is smaller. The last, incomplete batch of an epoch
-        is left out (another one every epoch).
+        Real images a step, of all processes together; fewer where the data set is smaller. The last, incomplete batch
+        of an epoch is left out (another one every epoch).
     learning_rate : float
     betas : (float, float)
         Of Adam.
@@ -73,6 +80,8 @@ class LoopSettings:
     evaluations : int
         Records over the whole run that say what the :class:`Monitor` and the :class:`Checks` measure, where there are
         any; 0 for none.
+    sync_bn : bool
+        Let batch norms take their statistics over the parts of all processes that train together, not over each alone.
     """
 
     max_iter: int = 25
@@ -88,6 +97,7 @@ class LoopSettings:
     checkpoint_seconds: float = 60.0
     sheets: int = 20
     evaluations: int = 10
+    sync_bn: bool = False
 
     def __post_init__(self) -> None:
         for name, least in {"max_iter": 1, "batch_size": 2, "log_every": 1, "sheets": 0}.items():
@@ -135,6 +145,13 @@ class Batches:
     device : torch.device
     rows : ndarray of int ``(m,)``, optional
         The images to draw from; by default all.
+    part, parts : int
+        Of every mini-batch, this process takes one of so many parts; no other image is read.
+
+    Raises
+    ------
+    InputError
+        If the mini-batches cannot be divided into so many parts.
     """
 
     def __init__(
@@ -144,10 +161,16 @@ class Batches:
         seed: int,
         device: torch.device,
         rows: NDArray[np.int64] | None = None,
+        part: int = 0,
+        parts: int = 1,
     ) -> None:
         self.images, self.seed, self.device = images, seed, device
         self.rows = np.arange(len(images)) if rows is None else rows
         self.size = min(batch_size, len(self.rows))
+        if parts > 1:
+            check_parts(batch_size, len(self.rows), parts)
+            self.size = self.size // parts * parts
+        self.part = slice(part * self.size // parts, (part + 1) * self.size // parts)
         self.per_epoch = len(self.rows) // self.size
         self.resident: torch.Tensor | None = None
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
@@ -162,13 +185,13 @@ class Batches:
         return self._order[1]
 
     def at(self, step: int) -> torch.Tensor:
-        """The mini-batch of a step, counted from 0 over the whole run."""
+        """Images of a step, this process's part of the mini-batch; steps are counted from 0 over the whole run."""
         return self.take(self.indices(step))
 
     def indices(self, step: int) -> NDArray[np.int64]:
-        """Which images the mini-batch of a step has."""
+        """Which images this process's part of the mini-batch of a step has."""
         epoch, k = divmod(step, self.per_epoch)
-        return self.order(epoch)[k * self.size : (k + 1) * self.size]
+        return self.order(epoch)[k * self.size : (k + 1) * self.size][self.part]
 
     def take(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """The images of these indices."""
@@ -177,6 +200,25 @@ class Batches:
         else:
             x_NHWC = torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
         return to_networks(x_NHWC)
+
+
+def check_parts(batch_size: int, n_images: int, parts: int) -> None:
+    """Refuse mini-batches that cannot be divided among processes, two images each at least.
+
+    Raises
+    ------
+    InputError
+        The message names sizes that can.
+    """
+    if batch_size < 2 * parts or batch_size % parts:
+        below, above = (max(2, n) * parts for n in (batch_size // parts, batch_size // parts + 1))
+        sizes = f"{below} or {above}" if below < above else f"{below}"
+        raise InputError(
+            f"batch_size={batch_size} is for all {parts} processes together and cannot be divided evenly among them "
+            f"(2 images each at least): give {sizes}"
+        )
+    if n_images < 2 * parts:
+        raise InputError(f"{n_images} images are too few for {parts} processes: each needs 2 at least")
 
 
 def to_networks(x_NHWC: torch.Tensor) -> torch.Tensor:
@@ -215,6 +257,8 @@ class Trainer:
         Mini-batches played so far.
     average : nn.Module or None
         The sampler with averaged weights, where ``settings.ema`` asks for one.
+    team : Team
+        The processes that train together, as they are when this one is made.
     """
 
     def __init__(
@@ -237,15 +281,18 @@ class Trainer:
         self.labels = labels
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings, self.device, self.monitor, self.checks = settings, device, monitor, checks
-        self.batches = Batches(images, settings.batch_size, settings.seed, device, rows)
+        self.team: Team = team()
+        parts = self.team.rank, self.team.size
+        self.batches = Batches(images, settings.batch_size, settings.seed, device, rows, *parts)
         self.players = objective.players()
         self.optimisers = {player.name: self._optimiser(player) for player in self.players}
         self.average = copy.deepcopy(objective.sampler()).requires_grad_(False) if settings.ema else None
-        self.generator = torch.Generator(device).manual_seed(settings.seed)
+        self.generator = torch.Generator(device).manual_seed(self._own_seed())
         self.sheet_z = objective.draw_latents(SHEET, torch.Generator(device).manual_seed(settings.seed + 1))
         self.step = 0
         self.updates = 0  # of the average
-        self._stop = False
+        self._asked_to_stop = self._stop_agreed = self._save_agreed = False
+        self._saved = time.perf_counter()
         self._trained: tuple[int, int, Tensors] | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._summed = 0
@@ -260,6 +307,13 @@ class Trainer:
             fused=self.device.type in ("cpu", "cuda"),
         )
 
+    def _own_seed(self, *more: int) -> int:
+        """Of what this process draws; with one process, the seed itself."""
+        if self.team.size == 1:
+            return self.settings.seed
+        words = np.random.SeedSequence([self.settings.seed, self.team.rank, *more, 7]).generate_state(2)
+        return int(words[0]) << 31 | int(words[1]) >> 1
+
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
@@ -271,13 +325,36 @@ class Trainer:
         return self.step / self.batches.per_epoch
 
     def request_stop(self) -> None:
-        """End :meth:`run` after the step in progress, with a checkpoint. Safe in a signal handler."""
-        self._stop = True
+        """End :meth:`run` after the step in progress, with a checkpoint. Safe in a signal handler.
+
+        Of several processes any may ask: all end after the same step, this one or the next.
+        """
+        self._asked_to_stop = True
+
+    @property
+    def _stops(self) -> bool:
+        return self._asked_to_stop if self.team.size == 1 else self._stop_agreed
+
+    def _words(self) -> list[float]:
+        """What this process has to say to the others: that it was asked to stop, and that it is time to save."""
+        return [float(self._asked_to_stop), float(self.team.is_main and self._save_is_due())]
+
+    def _heed(self, words: list[float]) -> None:
+        self._stop_agreed, self._save_agreed = words[0] > 0, words[1] > 0
+
+    def _save_is_due(self) -> bool:
+        return time.perf_counter() - self._saved > self.settings.checkpoint_seconds
 
     # ------------------------------------------------------------------ one step
 
     def play(self) -> None:
         """One mini-batch: every player is updated once."""
+        shares = self.settings.sync_bn and self.team.size > 1
+        with SharedNorms() if shares else nullcontext():
+            self._play()
+        self.step += 1
+
+    def _play(self) -> None:
         self.objective.train()
         with autocast(self.device, self.settings.precision):
             draw = self.objective.draw(self.batches.at(self.step), self.generator)
@@ -290,7 +367,6 @@ class Trainer:
             self._play_in_turn(draw)
         if self.average is not None:
             self._update_average()
-        self.step += 1
 
     def _play_in_turn(self, draw: Draw) -> None:
         """Each player meets the others as they are after their updates."""
@@ -300,6 +376,7 @@ class Trainer:
             optimiser = self.optimisers[player.name]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            self._average_gradients(player)
             self._note_gradients(player)
             optimiser.step()
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
@@ -311,10 +388,19 @@ class Trainer:
         for i, (player, (loss, metrics)) in enumerate(zip(self.players, losses, strict=True)):
             self.optimisers[player.name].zero_grad(set_to_none=True)
             loss.backward(inputs=player.parameters(), retain_graph=i < len(losses) - 1)  # type: ignore[no-untyped-call]
+            self._average_gradients(player)
             self._note_gradients(player)
             self._add({f"loss/{player.name}": loss.detach(), **metrics})
         for optimiser in self.optimisers.values():
             optimiser.step()
+
+    def _average_gradients(self, player: Player) -> None:
+        """Over all processes; what they have to say to each other goes along once a step."""
+        if self.team.size > 1:
+            first = player is self.players[0]
+            heard = self.team.average_gradients(player.parameters(), self._words() if first else ())
+            if first:
+                self._heed(heard)
 
     def _note_gradients(self, player: Player) -> None:
         """For the record of this step: at once, as another player may share these parameters and get its own."""
@@ -374,7 +460,8 @@ class Trainer:
             If a loss or a weight is no longer finite; the last checkpoint is from before.
         """
         resumed = self.resume(folder) if folder is not None else False
-        board = _Board(folder, self.step) if folder is not None and tensorboard else None
+        self._start_alike()
+        board = _Board(folder, self.step) if folder is not None and tensorboard and self.team.is_main else None
         try:
             if folder is not None and not resumed:
                 self._write_sheet(folder, board)
@@ -386,8 +473,8 @@ class Trainer:
             self.save(folder, final=self.step >= self.total_steps)
 
     def _loop(self, folder: RunFolder | None, board: _Board | None) -> Iterator[Record]:
-        start = saved = logged = time.perf_counter()
-        while self.step < self.total_steps and not self._stop:
+        start = logged = self._saved = time.perf_counter()
+        while self.step < self.total_steps and not self._stops:
             with repeatable(self.device):
                 self.play()
             self._summed += 1
@@ -396,25 +483,28 @@ class Trainer:
                 now = time.perf_counter()
                 record = self._record(now - start, now - logged, folder)
                 logged = time.perf_counter()
-                if folder is not None:
+                if folder is not None and self.team.is_main:
                     history.append(folder.history, record)
                     if board is not None:
                         board.add(record)
                 yield record
+                if self.team.size > 1:  # whoever watches may have asked to stop
+                    self._heed(self.team.average_gradients((), self._words()))
             if folder is not None:
                 if self._sheet_is_due():
                     self._write_sheet(folder, board)
-                if time.perf_counter() - saved > self.settings.checkpoint_seconds and not finished:
+                due = self._save_is_due() if self.team.size == 1 else self._save_agreed
+                if due and not finished:
                     self.save(folder, final=False)
-                    saved = time.perf_counter()
+                    self._saved = time.perf_counter()
 
     def _record(self, seconds: float, since: float, folder: RunFolder | None) -> Record:
-        means = {k: float(v) / self._summed for k, v in self._sums.items()}
+        means = {k: v / self._summed for k, v in self._sums_of_all().items()}
         norms = {name: float(value) for name, value in self._norms.items()}
         speed = self._summed * self.batches.size / max(since, 1e-9)
         self._sums, self._summed = {}, 0
         self._guard({**means, **norms}, folder)
-        measured = self._measure() if self._evaluation_is_due() else {}
+        measured = self.team.told(self._measure) if self._evaluation_is_due() else {}
         self._guard(measured, folder)
         return {
             "step": self.step,
@@ -426,6 +516,20 @@ class Trainer:
             **norms,
             **measured,
         }
+
+    def _sums_of_all(self) -> dict[str, float]:
+        """The open sums, each the mean over the processes."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        if self.team.size > 1:
+            names = sorted(sums)  # after a resume they come in another order
+            means = self.team.sum_(torch.tensor([sums[name] for name in names], dtype=torch.float64)) / self.team.size
+            sums = dict(zip(names, means.tolist(), strict=True))
+        return sums
+
+    def _start_alike(self) -> None:
+        """Give all processes the weights of the first one: they begin with the same ones, and stay the same."""
+        networks = [self.objective, *([] if self.average is None else [self.average])]
+        self.team.share_(tensor for network in networks for tensor in network.state_dict().values())
 
     def _evaluation_is_due(self) -> bool:
         """Whether one of the moments at equal distances, the last at the end, came since the record before."""
@@ -485,7 +589,7 @@ class Trainer:
         return self.settings.sheets > 0 and self.step in self._moments(self.settings.sheets)
 
     def _write_sheet(self, folder: RunFolder, board: _Board | None) -> None:
-        if not self.settings.sheets:
+        if not self.settings.sheets or not self.team.is_main:
             return
         folder.samples.mkdir(exist_ok=True)
         sheets = {"samples": ("", tile(self.sheet()))}
@@ -511,6 +615,12 @@ class Trainer:
             batches = recalibration_batches or RECALIBRATION_BATCHES
             kept = self._trained = (self.step, batches, self._make_trained(batches))
         return kept[2]
+
+    def trained_for_all(self) -> Tensors:
+        """:meth:`trained`, made by the first of the processes and given to all."""
+        if self.team.size == 1:
+            return self.trained()
+        return unpack(self.team.share(to_bytes(self.trained()) if self.team.is_main else None))
 
     def _copy_for_use(self) -> Objective:
         """The objective with the weights that :meth:`save` would write at this step, in evaluation mode."""
@@ -547,31 +657,43 @@ class Trainer:
         return dict(model.state_dict())
 
     def save(self, folder: RunFolder, *, final: bool = True) -> None:
-        """Write a checkpoint, and the weights for use.
+        """Write a checkpoint, and the weights for use; of several processes, which all call this, the first one does.
 
         Raises
         ------
         RunError
-            If a weight is not finite; nothing is written.
+            If a weight is not finite, or the weights are not those of the other processes; nothing is written.
         """
         size = float(_norm(list(self.objective.parameters())))
         self._guard({"the size of the weights": size}, folder)
+        tensors, state = self.state()
+        if self.team.size > 1:
+            self.team.agree("the size of the weights", size)
+            if not self.team.is_main:
+                return
         # the weights first: whoever sees the last checkpoint finds the weights of that step
         folder.write_model(self.trained(RECALIBRATION_BATCHES if final else RECALIBRATION_BATCHES_AT_CHECKPOINTS))
-        tensors, state = self.state()
         folder.write_checkpoint(tensors, state)
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """The exact state: weights, optimisers, average, random generator, position, open means."""
+        """The exact state: weights, optimisers, average, random generator, position, open means.
+
+        Of several processes, which all call this, it has the generator and the open means of each.
+        """
         tensors: Tensors = {f"objective/{k}": v for k, v in self.objective.state_dict().items()}
         for name, optimiser in self.optimisers.items():
             for i, entry in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser/{name}/{i}/{k}": v for k, v in entry.items()}
         if self.average is not None:
             tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
-        tensors["generator"] = self.generator.get_state()
-        tensors |= {f"sum/{k}": v for k, v in self._sums.items()}
+        own = {"generator": self.generator.get_state(), **{f"sum/{k}": v for k, v in self._sums.items()}}
+        if self.team.size == 1:
+            tensors |= own
+        else:
+            for rank, content in enumerate(self.team.gather(to_bytes(own))):
+                tensors |= {f"rank/{rank}/{k}": v for k, v in unpack(content).items()}
         return tensors, {
+            **({"ranks": self.team.size} if self.team.size > 1 else {}),
             "step": self.step,
             "summed": self._summed,
             "updates": self.updates,
@@ -594,9 +716,24 @@ class Trainer:
                 entries.setdefault(int(index), {})[what] = value
             optimiser = self.optimisers[player.name]
             optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
-        self.generator.set_state(tensors["generator"])
-        self._sums = {k: v.to(self.device) for k, v in _under(tensors, "sum/").items()}
         self.step, self._summed, self.updates = int(state["step"]), int(state["summed"]), int(state["updates"])
+        own = self._own_state(tensors, int(state.get("ranks", 1)))
+        self.generator.set_state(own["generator"])
+        self._sums = {k: v.to(self.device) for k, v in _under(own, "sum/").items()}
+
+    def _own_state(self, tensors: Tensors, ranks: int) -> Tensors:
+        """Of a state, what is this process's alone.
+
+        If there were others, what it draws from now on is new, and the open means are those over the others.
+        """
+        each = [tensors] if ranks == 1 else [_under(tensors, f"rank/{rank}/") for rank in range(ranks)]
+        if ranks == self.team.size:
+            return each[self.team.rank]
+        sums = {k: torch.stack([one[k] for one in each]).mean(0) for k in each[0] if k.startswith("sum/")}
+        generator = torch.Generator(self.device).manual_seed(
+            int(np.random.SeedSequence([self._own_seed(self.step), self.step, ranks]).generate_state(1)[0])
+        )
+        return {"generator": generator.get_state(), **sums}
 
     def resume(self, folder: RunFolder) -> bool:
         """Continue from the folder's newest whole checkpoint; return whether there was one.
@@ -611,13 +748,21 @@ class Trainer:
         InputError
             If the run was to end earlier or later, and its learning rate has begun to fall towards that end.
         """
-        checkpoint = folder.read_checkpoint()
+        checkpoint = self._read_checkpoint(folder)
         if checkpoint is None:
-            history.rewind(folder.history, 0)
+            if self.team.is_main:
+                history.rewind(folder.history, 0)
             return False
         tensors, state, damaged = checkpoint
         for message in damaged:
             warnings.warn(message, stacklevel=2)
+        ranks = int(state.get("ranks", 1))
+        if ranks != self.team.size and state["step"] < self.total_steps:
+            warnings.warn(
+                f"this run was trained by {ranks} process{'es' * (ranks > 1)} and goes on with {self.team.size}: the "
+                "result is as good, but not the same bit for bit",
+                stacklevel=2,
+            )
         decay = self.settings.decay_iter * self.batches.per_epoch
         planned = int(state.get("total_steps", self.total_steps))
         if decay and planned != self.total_steps and state["step"] > planned - decay:
@@ -629,8 +774,19 @@ class Trainer:
         if self.device.type == "cpu":
             keep_threads(int(state["threads"]))
         self.load(tensors, state)
-        history.rewind(folder.history, self.step)
+        if self.team.is_main:
+            history.rewind(folder.history, self.step)
         return True
+
+    def _read_checkpoint(self, folder: RunFolder) -> tuple[Tensors, dict[str, Any], list[str]] | None:
+        """The newest one, as the first of the processes finds it: the others may not see its disk."""
+        found = folder.read_checkpoint() if self.team.is_main else None
+        if self.team.size == 1:
+            return found
+        rest = self.team.told(lambda: None if found is None else found[1:])
+        if rest is None:
+            return None
+        return unpack(self.team.share(None if found is None else pack(found[0]))), *rest
 
 
 def _norm(tensors: list[torch.Tensor | None]) -> torch.Tensor:

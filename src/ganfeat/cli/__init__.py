@@ -11,12 +11,15 @@ from typing import Any, get_args
 from cyclopts import App, CycloptsError, Parameter, Token, convert
 
 import ganfeat
+from ganfeat.cli.hub import from_hub
 from ganfeat.errors import InputError, RunError
 
 VERBS = {
     "demo": "The whole way on real digits: train, extract, probe, report. Takes about two minutes after installing.",
+    "prepare": "Turn a messy folder, or millions of images in any form, into a set that trains fast: decoded, counted.",
     "train": "Learn from images, without labels, into a run folder (--method acgan learns from labels, too).",
     "extract": "Turn images into features with a trained network.",
+    "reduce": "Make features shorter: principal components, whitened or not, learned from them or given.",
     "probe": "Measure what features are worth: accuracy against the number of labels.",
     "compare": "Tell which network, and which of its layers, gives the best features.",
     "reproduce": "Run a table of a paper again, and say by how much it is met or missed.",
@@ -30,6 +33,7 @@ VERBS = {
     "studio": "Explore a run by hand in the browser: samples, walks, arithmetic, forgetting, features, training.",
     "info": "Show what a run folder holds: settings, progress, layers that can be tapped.",
     "import": "Make a run folder of weights that others trained and released.",
+    "export": "Write a model in forms that others read: ONNX, a folder for the Hugging Face Hub, or onto the Hub.",
 }
 
 
@@ -70,6 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 for a run that failed, 2 for a wrong call, 130 after Ctrl-C, 143 after a termination signal.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        arguments = from_hub(arguments)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunError as error:
+        return _fail(str(error), 1)
     if arguments and arguments[0] in VERBS:  # the verb that is called explains itself in full, not by its line
         del app[arguments[0]]
         app.command(_place(arguments[0]), name=arguments[0])

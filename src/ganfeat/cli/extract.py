@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json as json_module
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +15,9 @@ def extract(
     data: str,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"], help="The .npy file to write.")],
+    out: Annotated[
+        Path, Parameter(name=["--out", "-o"], help="A .npy file, a .parquet file, or a folder for parquet in parts.")
+    ],
     network: Annotated[
         str | None,
         Parameter(
@@ -64,11 +62,12 @@ def extract(
         ),
     ] = None,
     baselines: Annotated[
-        bool,
+        bool | None,
         Parameter(
-            help="Write the raw pixels and the features of the untrained network beside, for `probe` to compare with."
+            help="Write the raw pixels and the features of the untrained network beside (in parquet: as further "
+            "columns), for `probe` to compare with. [default: with .npy]"
         ),
-    ] = True,
+    ] = None,
     dtype: Annotated[str, Parameter(help="float32 or float16.")] = "float32",
     batch_size: Annotated[int, Parameter(help="Images at a time; the features do not depend on it.")] = 256,
     limit: Annotated[int | None, Parameter(help="Use so many images only, evenly spaced.")] = None,
@@ -78,7 +77,33 @@ def extract(
     ] = 0.1,
     pack: Annotated[
         Path | None,
-        Parameter(help="Keep the decoded images in this .npy memory map, for sets larger than memory."),
+        Parameter(help="Keep the decoded images in this .npy memory map, for sets larger than memory; with .npy."),
+    ] = None,
+    pca: Annotated[
+        int | None,
+        Parameter(
+            help="Parquet: write so many principal components instead of the features. They are learned, without "
+            "labels, from at most 20,000 of the images, evenly spaced, or taken from --pca-from."
+        ),
+    ] = None,
+    whiten: Annotated[bool, Parameter(negative="", help="Scale every component to variance 1.")] = False,
+    pca_from: Annotated[
+        Path | None,
+        Parameter(
+            help="The projection in this file, or that of features that were made with one; or features to learn it "
+            "from. For test images, name the features of the training images."
+        ),
+    ] = None,
+    part_rows: Annotated[int, Parameter(help="Parquet: images a part, about; a tar file is one part.")] = 4096,
+    engine: Annotated[
+        Literal["local", "ray"],
+        Parameter(help="Parquet: local is this process, or those that torchrun starts; ray a cluster of machines."),
+    ] = "local",
+    address: Annotated[
+        str | None, Parameter(help="Of the Ray cluster, or auto. [default: a Ray of its own on this machine]")
+    ] = None,
+    actors: Annotated[
+        int | None, Parameter(help="Workers of Ray. [default: one a GPU, or one a CPU where there is none]")
     ] = None,
     device: Device = "auto",
     seed: Annotated[
@@ -97,6 +122,11 @@ def extract(
     and, last, F.json, which says how they were made. Stopped before, it leaves what was there; without F.json, `probe`
     uses nothing that lies beside F.npy.
 
+    With a folder for --out, features are written to it in parts (part-00000.parquet: id, label, features), in constant
+    memory from end to end; what cannot be read goes to errors/, and last comes features.json. Stopped before, the same
+    command goes on, and does only the parts that are missing. Several processes share the work under
+    `torchrun --nproc-per-node N -m ganfeat extract ...`, machines with `--engine ray --address ...`.
+
     Example: `ganfeat extract runs/photos photos/ --out features.npy`.
 
     Parameters
@@ -104,164 +134,91 @@ def extract(
     run
         A run folder.
     data
-        Images, as `ganfeat train` takes them. They are resized to the run's size.
+        Images, as `ganfeat train` takes them; for parquet also tar files and packed sets. They are resized to the
+        run's size.
     """
-    screen = Screen(json, quiet)
-    files = _files(out, data)
-
+    from ganfeat.distributed import is_main, world_size
     from ganfeat.errors import InputError
 
+    kind = _kind(out)
+    files = _files(out, data, kind)
+    screen = Screen(json and is_main(), quiet or not is_main())
     if seed is not None and bn != "recalibrate":
         raise InputError(
             f"--seed {seed} asks for an untrained network without batch-norm statistics: it needs --bn recalibrate "
             "--recalibrate-on TRAINING-IMAGES; or leave --seed out: the run keeps its own untrained network"
         )
-    screen.start()
-
-    import numpy as np
-
-    from ganfeat.checkpoint import write_array
-    from ganfeat.data import load_images
-    from ganfeat.estimators import load
-
-    gan = load(run, device=device)
-    if baselines and seed is None and not (run / "untrained.safetensors").exists():
-        raise InputError(
-            f"{run} keeps no untrained network to compare with: use --no-baselines, or another one's weights with "
-            "--seed 0 --bn recalibrate --recalibrate-on TRAINING-IMAGES"
-        )
-    height, width, channels = gan.image_shape_
-    if height != width:
-        raise InputError(
-            f"{run} was trained on {height} x {width} images; extract reads square ones: use Python's load()"
-        )
-    network = network or gan.network
-    taps = taps or (gan.usual_taps.get(network, "all"),)
-    wanted: dict[str, Any] = {
+    given: dict[str, Any] = {
         "network": network,
-        "taps": list(taps),
+        "taps": taps,
         "at": at,
-        "pool": pool or None,
+        "pool": pool,
         "pooling": pooling,
-        "bn": bn,
+        "mirror": mirror,
     }
-    wanted |= {"dtype": dtype, "batch_size": batch_size, "mirror": mirror}
-    extractor = gan.extractor(**wanted)
-    reading: dict[str, Any] = {"size": height, "channels": channels if channels in (1, 3) else None}
-    calibration = None
-    if bn == "recalibrate":
-        with screen.stage("recalibrating", 0):
-            calibration = load_images(recalibrate_on or data, **reading)
-            extractor.fit(calibration)
-    elif recalibrate_on is not None:
-        raise InputError("--recalibrate-on needs --bn recalibrate")
-    with screen.stage("reading images", 0) as update:
-        images = load_images(
-            data, limit=limit, strict=strict, max_skipped=max_skipped, pack=pack, progress=update, **reading
-        )
-    if images.labels is None and files["labels"].exists():
-        raise InputError(
-            f"{data} has no labels, but {files['labels']} exists from before and would not belong to the "
-            "new features: remove it, or choose another --out"
-        )
-    with _staged(out, files) as staged:
-        with screen.stage("extracting", len(images)) as update:
-            columns = int(extractor.transform_to(staged["features"], images, progress=update).shape[1])
-        rows = {"features": len(images)}
-        if images.labels is not None:
-            write_array(staged["labels"], np.asarray(images.labels))
-            rows["labels"] = len(images.labels)
-        if baselines:
-            write_array(staged["pixels"], images.images.reshape(len(images), -1))
-            with screen.stage("untrained network", len(images)) as update:
-                untrained = gan.random_init() if seed is None else gan.random_init(calibration, random_state=seed)
-                baseline = untrained.extractor(**wanted)
-                if calibration is not None:
-                    baseline.fit(calibration)
-                baseline.transform_to(staged["random_init"], images, progress=update)
-            rows |= {"pixels": len(images), "random_init": len(images)}
-        card = {
-            "run": str(run),
-            "network": gan.describe(network),
-            "tapped network": network,
-            "data": images.source,
-            "images": len(images),
-            "features": columns,
-            "dtype": dtype,
-            "method": gan.method,
-            **({"learned": "with labels"} if gan.supervised else {}),
-            "taps": [tap.name for tap in extractor.taps_],
-            "pool": pool,
-            "pooling": pooling,
-            "mirror": mirror,
-            "batch norm": bn,
-            "recalibrated on": calibration.source if calibration is not None else None,
-            "untrained network": None if not baselines else "the run's own" if seed is None else f"seed {seed}",
-            "image_shape": list(gan.image_shape_),
-            "fingerprint": images.fingerprint(),
-            "rows": rows,
-            "skipped": [{"source": s.source, "reason": s.reason} for s in images.skipped],
-            "classes": list(images.classes) if images.classes else None,
+    given |= {"bn": bn, "recalibrate_on": recalibrate_on, "dtype": dtype, "limit": limit, "seed": seed}
+    if kind == "npy":
+        for name, value in (("--pca", pca), ("--pca-from", pca_from), ("--whiten", whiten or None)):
+            if value is not None:
+                raise InputError(f"{name} is of parquet: name a folder or a .parquet file, or `ganfeat reduce {out}`")
+        if engine != "local" or address is not None or actors is not None or world_size() > 1:
+            raise InputError(f"--out {out}: several processes write parts: name a folder, e.g. --out {out.stem}/")
+
+        from ganfeat.cli.extract_npy import extract_to_npy
+
+        more: dict[str, Any] = {
+            "batch_size": batch_size,
+            "strict": strict,
+            "max_skipped": max_skipped,
+            "pack": pack,
+            "device": device,
         }
-        staged["card"].write_text(json_module.dumps(card, indent=2) + "\n", encoding="utf-8")
-    screen.result({**card, "out": str(out), "labels": str(files["labels"]) if images.labels is not None else None})
-    screen.table(
-        (str(out), ""),
-        [
-            (
-                "images",
-                f"{len(images):,}" + (f" ({len(images.skipped)} unreadable, skipped)" if images.skipped else ""),
-            ),
-            ("features", f"{columns:,} {dtype}"),
-            ("network", card["network"]),
-            ("taps", ", ".join(card["taps"])),
-            ("labels", str(files["labels"]) if images.labels is not None else "none"),
-        ],
+        return extract_to_npy(run, data, out, files, screen, baselines=baselines is not False, **given, **more)
+    if pack is not None:
+        raise InputError("--pack is of .npy; parts are read in constant memory. To decode only once: ganfeat prepare")
+
+    from ganfeat.cli.extract_parts import extract_to_parts
+
+    return extract_to_parts(
+        run,
+        data,
+        out,
+        screen,
+        given
+        | {"baselines": bool(baselines), "pca": pca, "whiten": whiten, "pca_from": pca_from, "part_rows": part_rows},
+        {"engine": engine, "address": address, "actors": actors, "device": device, "batch_size": batch_size},
+        0 if strict else max_skipped,
     )
-    if images.labels is not None:
-        screen.next(["ganfeat", "probe", str(out), str(files["labels"])])
-    else:
-        screen.say(f"\nNext, with a label for every image in labels.npy: ganfeat probe {out} labels.npy")
-    return 0
 
 
-def _files(out: Path, data: str) -> dict[str, Path]:
-    """Names of what is written beside F.npy; a wrong --out is refused before any work is done."""
+def _kind(out: Path) -> str:
+    """What --out names: ``npy``, ``parquet`` or a ``folder``."""
     from ganfeat.errors import InputError
 
-    if out.suffix != ".npy":
-        raise InputError(f"--out {out} must end in .npy, e.g. {out.with_suffix('.npy')}")
-    if out.is_dir():
+    if out.suffix in (".npy", ".parquet"):
+        return out.suffix[1:]
+    if out.suffix and not out.is_dir():
+        raise InputError(
+            f"--out {out} must end in .npy or .parquet, e.g. {out.with_suffix('.npy')}, or name a folder, "
+            f"e.g. {out.with_suffix('')}/"
+        )
+    return "folder"
+
+
+def _files(out: Path, data: str, kind: str) -> dict[str, Path]:
+    """Names of what is written beside a file; a wrong --out is refused before any work is done."""
+    from ganfeat.errors import InputError
+
+    if kind != "folder" and out.is_dir():
         raise InputError(f"--out {out} is a folder: name a file in it")
+    if out.is_file() and kind == "folder":
+        raise InputError(f"--out {out} is a file: name a folder, or a file that ends in .npy or .parquet")
     if not out.parent.is_dir():
         raise InputError(f"the folder of --out {out} does not exist: mkdir -p {out.parent}")
     files = siblings(out)
-    if Path(data).resolve() in {path.resolve() for path in (out, *files.values())}:
+    if Path(data).resolve() in {path.resolve() for path in (out, *(files.values() if kind != "folder" else ()))}:
         raise InputError(f"--out {out} would overwrite the images in {data}: choose another name")
     return files
-
-
-@contextmanager
-def _staged(out: Path, files: dict[str, Path]) -> Iterator[dict[str, Path]]:
-    """Names to write under, in a hidden folder; at the end, all that was written takes its place.
-
-    The old card goes first, then all else that belonged to the old F.npy, then F.npy is replaced; the new card comes
-    last. Killed at any moment, this leaves no file beside an F.npy of other data.
-    """
-    folder = out.with_name(f".{out.name}.parts")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        staged = {name: folder / path.name for name, path in {"features": out, **files}.items()}
-        yield staged
-        files["card"].unlink(missing_ok=True)
-        for path in files.values():
-            path.unlink(missing_ok=True)
-        for name in ("features", "labels", "pixels", "random_init", "card"):
-            if staged[name].exists():
-                staged[name].replace({"features": out, **files}[name])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def siblings(features: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ganfeat.feature_files import FeatureTable
+
 
 # Of a card: what must be the same for training and test features to be columns of the same things.
 SAME = ("run", "network", "taps", "pool", "pooling", "mirror", "batch norm", "recalibrated on")
@@ -24,7 +27,7 @@ SUPERVISED = "a fifth of the images is held out; the network learned from labels
 
 def probe(
     features: Path,
-    labels: Path,
+    labels: Path | None = None,
     /,
     *,
     test: Annotated[
@@ -34,7 +37,10 @@ def probe(
             "[default: a fifth of FEATURES is held out]"
         ),
     ] = None,
-    test_labels: Annotated[Path | None, Parameter(help="Labels of the test images.")] = None,
+    test_labels: Annotated[
+        Path | None,
+        Parameter(help="Labels of the test images. [default: those inside, of parquet]"),
+    ] = None,
     protocol: Annotated[
         Literal["few-labels", "all-labels", "400-per-class", "svhn-1000"],
         Parameter(
@@ -75,9 +81,11 @@ def probe(
     Parameters
     ----------
     features
-        A .npy file, images x features, as `ganfeat extract` writes it.
+        A .npy file, images x features, a parquet file of lists of features, or a folder of such parts, as `ganfeat
+        extract` writes them.
     labels
-        A .npy file with one label (number or text) an image; -1 is an image without one.
+        A .npy file with one label (number or text) an image; -1 or an empty text is an image without one. Parquet may
+        have them inside.
     """
     screen = Screen(json, quiet)
     screen.start()
@@ -93,15 +101,16 @@ def probe(
     from ganfeat.probes.draws import hold_out
 
     resolve_device(device)
+    _table.cache_clear()
     changes: dict[str, Any] = {"seed": seed}
     if labels_per_class is not None:
         changes["labels_per_class"] = labels_per_class
     if draws is not None:
         changes["draws"] = draws
     asked = replace(PROTOCOLS[protocol], **changes)
-    if (test is None) != (test_labels is None):
+    if (test is None and test_labels is not None) or (test is not None and test_labels is None and not is_table(test)):
         raise InputError("--test and --test-labels go together")
-    y = _read_labels(labels)
+    y, labels = _labels_of(features, labels, "LABELS, a .npy file")
     sets = {"ganfeat": _read_rows(features)}
     card = _read_card(features, len(sets["ganfeat"]))
     missing: list[str] = []
@@ -112,11 +121,12 @@ def probe(
             raise InputError(
                 f"{len(rows)} rows of {name.replace('_', ' ')} and {len(y)} labels in {labels}: they must be as many"
             )
-    if test is not None and test_labels is not None:
-        y_test = _read_labels(test_labels)
+    if test is not None:
+        y_test, test_labels = _labels_of(test, test_labels, "--test-labels")
         test_sets = {"ganfeat": _read_rows(test)}
         test_card = _read_card(test, len(test_sets["ganfeat"]))
         _check_same((features, test), (card, test_card), baselines)
+        _check_projection(features, test)
         if baselines:
             _add_baselines(test_sets, test, test_card)
         for name in [name for name in sets if name not in test_sets]:
@@ -192,24 +202,32 @@ def probe(
 
 def _read_card(features: Path, rows: int) -> dict[str, Any] | None:
     """F.json, which `extract` writes last; None where it is not there, or is some other file."""
-    import json as json_module
-
     from ganfeat.errors import InputError
 
-    path = siblings(features)["card"]
-    try:
-        card = json_module.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if (
-        not isinstance(card, dict)
-        or not {"run", "images", "fingerprint", "rows"} <= set(card)
-        or not isinstance(card["rows"], dict)
-    ):
+    card = _any_card(features)
+    if card is None or not {"run", "images", "fingerprint", "rows"} <= set(card) or not isinstance(card["rows"], dict):
         return None
     if card["images"] != rows:
-        raise InputError(f"{path} is of {card['images']} images, {features} has {rows} rows: extract them again")
+        raise InputError(
+            f"{_card_of(features)} is of {card['images']} images, {features} has {rows} rows: extract them again"
+        )
     return card
+
+
+def _card_of(features: Path) -> Path:
+    from ganfeat.feature_files import CARD
+
+    return features / CARD if features.is_dir() else siblings(features)["card"]
+
+
+def _any_card(features: Path) -> dict[str, Any] | None:
+    import json as json_module
+
+    try:
+        card = json_module.loads(_card_of(features).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
 
 
 def _check_same(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...], baselines: bool) -> None:
@@ -233,12 +251,30 @@ def _check_same(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ..
         )
 
 
+def _check_projection(features: Path, test: Path) -> None:
+    """Refuse test features that were not reduced as the training features were, also where nothing else is known."""
+    from ganfeat.errors import InputError
+
+    learned, other = ((_any_card(path) or {}).get("pca") for path in (features, test))
+    if learned == other:
+        return
+    reduced, whole = (features, test) if learned else (test, features)
+    if learned and other:
+        whole = Path("TEST")
+    raise InputError(
+        f"{test} and {features} were not reduced by the same projection: learn it on the training features alone, and "
+        f"apply it to the others by `ganfeat reduce {whole} --from {reduced} --out SMALL`"
+    )
+
+
 def _same_images(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...]) -> bool:
     """Whether both are the same file, or by their cards features of the same images."""
     card, other = cards
     if files[0].resolve() == files[1].resolve():
         return True
-    return card is not None and other is not None and bool(card["fingerprint"] == other["fingerprint"])
+    if card is None or other is None or card["fingerprint"] is None:
+        return False
+    return bool(card["fingerprint"] == other["fingerprint"])
 
 
 def _words(value: Any) -> str:
@@ -246,14 +282,17 @@ def _words(value: Any) -> str:
 
 
 def _add_baselines(sets: dict[str, Any], features: Path, card: dict[str, Any] | None) -> list[str]:
-    """Add what `extract` left beside F.npy and its card lists; return what there is not."""
+    """Add what `extract` left beside F.npy and its card lists, or in further columns; return what there is not."""
     files, missing = siblings(features), []
+    inside = _table(features).columns if is_table(features) else ()
     listed = card["rows"] if card is not None else ()
     for file, names, what in (
         ("pixels", ("raw_pixels", "pca"), "raw pixels"),
         ("random_init", ("random_init",), "features of the untrained network"),
     ):
-        if file in listed and files[file].exists():
+        if file in inside:
+            sets |= dict.fromkeys(names, _read_rows(features, file))
+        elif file in listed and files[file].exists() and not is_table(features):
             sets |= dict.fromkeys(names, _read_rows(files[file]))
         else:
             missing.append(what)
@@ -261,7 +300,36 @@ def _add_baselines(sets: dict[str, Any], features: Path, card: dict[str, Any] | 
 
 
 def _known(y: NDArray[Any]) -> NDArray[np.bool_]:
-    return y != -1 if y.dtype.kind in "iuf" else y == y
+    return y != -1 if y.dtype.kind in "iuf" else y != "" if y.dtype.kind == "U" else y == y
+
+
+def is_table(path: Path) -> bool:
+    """Whether features are in parquet: a file, or a folder of parts."""
+    from ganfeat.feature_files import SUFFIXES
+
+    if path.is_dir():
+        return any(path.glob("part-*.parquet")) or (path / "plan.json").is_file()
+    return path.suffix in SUFFIXES and path.suffix != ".npy"
+
+
+@lru_cache(maxsize=2)
+def _table(path: Path) -> FeatureTable:
+    from ganfeat.feature_files import open_features
+
+    return open_features(path)
+
+
+def _labels_of(features: Path, labels: Path | None, wanted: str) -> tuple[NDArray[Any], Path]:
+    """Labels, and the file that they are in."""
+    from ganfeat.errors import InputError
+
+    if labels is not None:
+        return _read_labels(labels), labels
+    found = _table(features).labels if is_table(features) else None
+    if found is None:
+        example = f", e.g. {siblings(features)['labels']}" if siblings(features)["labels"].exists() else ""
+        raise InputError(f"{features} has no labels inside: give {wanted}{example}")
+    return found, features
 
 
 def _read_npy(path: Path, what: str) -> Any:
@@ -277,12 +345,14 @@ def _read_npy(path: Path, what: str) -> Any:
         raise InputError(f"{path} is no readable .npy file of {what}: {error}") from None
 
 
-def _read_rows(path: Path) -> Any:
+def _read_rows(path: Path, column: str = "features") -> Any:
     import numpy as np
 
     from ganfeat.arrays import blocks
     from ganfeat.errors import InputError
 
+    if is_table(path):
+        return _table(path).array(column)
     rows = _read_npy(path, "features (images x features)")
     if getattr(rows, "ndim", 0) != 2 or rows.dtype.kind not in "fiu" or not rows.size:
         raise InputError(

@@ -17,6 +17,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from ganfeat.distributed import is_main, local_world_size, world_size
+
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_WARNING = 15.0
 
@@ -38,7 +40,8 @@ class Screen:
         warnings.showwarning = self._warn  # type: ignore[assignment]
 
     def _warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        if is_main():
+            print(f"warning: {message}", file=sys.stderr)
 
     def start(self) -> int:
         """Load PyTorch, which takes seconds, and set its threads; return how many."""
@@ -220,7 +223,8 @@ def stopping(model: Any = None) -> Iterator[Stop]:
         again, stop.signal = stop.signal, number
         if again or stop.model is None or not stop.model.request_stop():
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+        if is_main():
+            print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -241,9 +245,14 @@ def refuse(out: Path) -> None:
         raise InputError(f"--out {out}: {there} may not be written to; name another folder")
 
 
-def this_command() -> str:
-    """The command line as it was typed, ready to be typed again."""
-    return shlex.join(["ganfeat", *sys.argv[1:]])
+def this_command(arguments: Sequence[str] | None = None) -> str:
+    """The command line as it was typed, ready to be typed again; or with other arguments."""
+    started = ["ganfeat"]
+    if world_size() > 1:
+        machines = world_size() // local_world_size()
+        more = ["--nnodes", str(machines), "..."] if machines > 1 else []
+        started = ["torchrun", *more, "--nproc-per-node", str(local_world_size()), "-m", "ganfeat"]
+    return shlex.join([*started, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def percent(value: float, half_width: float | None = None) -> str:

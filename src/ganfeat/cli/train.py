@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
+from ganfeat.distributed import is_main, world_size
 
 if TYPE_CHECKING:
+    from ganfeat.data import ImageDataset
     from ganfeat.health import Health
 
 SETTINGS: dict[str, type] = {
@@ -26,11 +28,14 @@ SETTINGS: dict[str, type] = {
     **dict.fromkeys(("learning_rate", "beta1", "weight_decay", "ema", "checkpoint_every", "max_skipped"), float),
     **dict.fromkeys(("validation", "classification", "diversity"), float),
     **dict.fromkeys(("norm_epsilon", "joint", "noise", "mutual_information", "agreement", "regression"), float),
-    **dict.fromkeys(("strict", "tensorboard", "stop_on_collapse"), bool),
+    **dict.fromkeys(("strict", "tensorboard", "stop_on_collapse", "sync_bn"), bool),
     **dict.fromkeys(("augment", "views"), tuple),
     "pack": Path,
 }
 """What a settings file may say, and of which type."""
+
+HIDDEN_PACK = ".images.npy"
+"""In the run folder, while several processes train: the images that all of them map, where DATA is no memory map."""
 
 COLLAPSED = 3
 """Exit status of a run that ``--stop-on-collapse`` ended."""
@@ -75,7 +80,9 @@ def train(
             "as many as make 3,000 mini-batches]"
         ),
     ] = None,
-    batch_size: Annotated[int | None, Parameter(help="[default: 128; mgan: 120]")] = None,
+    batch_size: Annotated[
+        int | None, Parameter(help="Of all processes together, where there are several. [default: 128; mgan: 120]")
+    ] = None,
     learning_rate: Annotated[float | None, Parameter(help="Of Adam, for all networks. [default: 0.0002]")] = None,
     decay_iter: Annotated[
         int | None,
@@ -243,6 +250,13 @@ def train(
         float | None,
         Parameter(help="Share of the images that is held out of the training, for the evaluations. [default: 0]"),
     ] = None,
+    sync_bn: Annotated[
+        bool | None,
+        Parameter(
+            help="On several processes, let batch norms take their statistics over the whole mini-batch, not over each "
+            "process's part. [default: no]"
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool | None, Parameter(help="Write TensorBoard events. [default: if it is installed]")
     ] = None,
@@ -266,6 +280,9 @@ def train(
     Killed at any moment, the same command goes on where it was, to the same weights bit for bit. Ctrl-C
     saves first. If G falls into mode collapse, a warning says so, and --stop-on-collapse ends the run.
 
+    On several CPUs or GPUs: `torchrun --nproc-per-node 4 -m ganfeat train ...`, each process with its part of every
+    mini-batch; docs/distributed.md says what stays the same.
+
     Examples: `ganfeat train photos/ --out runs/photos --size 64`, `ganfeat train digits --out runs/digits
     --max-iter 5`, `ganfeat train mnist5k --out runs/bigan --method bigan --architecture mlp --n-components 50`.
 
@@ -278,8 +295,26 @@ def train(
         The run folder: new, empty, or one to go on with.
     """
     given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
-    settings = merge(config, given)
-    return run(data, out, settings, Screen(json, quiet))
+    if world_size() == 1:
+        return run(data, out, merge(config, given), Screen(json, quiet))
+    return together(data, out, config, given, Screen(json and is_main(), quiet or not is_main()))
+
+
+def together(data: str, out: Path, config: Path | None, given: dict[str, Any], screen: Screen) -> int:
+    """Train as one of the processes that torchrun has started; the first of them alone speaks."""
+    import os
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    from ganfeat.distributed.team import Elsewhere, joined
+
+    try:
+        with joined(str(given.get("device", "auto"))) as ours:
+            settings = merge(config, given)
+            status = run(data, out, settings, screen)
+            return int(max(ours.gather(bytes([status % 256])))[0])
+    except Elsewhere as error:
+        return error.status
 
 
 def merge(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -302,9 +337,11 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     from ganfeat.checkpoint import RunFolder
     from ganfeat.config import suggest
     from ganfeat.data import load_images
+    from ganfeat.distributed.team import team
     from ganfeat.errors import InputError
     from ganfeat.estimators import METHODS
     from ganfeat.health import HealthWarning
+    from ganfeat.training import check_parts
 
     method = settings.pop("method", "dcgan")
     if method not in METHODS:
@@ -320,8 +357,9 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "evaluations": settings.pop("evaluations", 10),
         "validation": settings.pop("validation", 0.0),
         "stop_on_collapse": settings.pop("stop_on_collapse", False),
+        "sync_bn": settings.pop("sync_bn", False),
     }
-    reading = {
+    reading: dict[str, Any] = {
         k: settings.pop(k) for k in ("size", "channels", "limit", "strict", "max_skipped", "pack") if k in settings
     }
     settings["random_state"] = settings.pop("seed", 0)
@@ -333,9 +371,15 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         raise InputError(f"--validation is for methods with an encoder, which {method!r} has not: leave it out")
     gan = METHODS[method](**settings)
     gan.check_parameters()  # a typo should not wait for a million images to be read
+    ours = team()
+    if ours.size > 1:
+        check_parts(gan.batch_size, sys.maxsize, ours.size)
     RunFolder(out).refuse_foreign()
     with screen.stage("reading images", 0) as update:
-        images = load_images(data, progress=update, **reading)
+        if ours.size == 1:
+            images = load_images(data, progress=update, **reading)
+        else:
+            images = read_together(data, out, reading, update)
     height, width, channels = images.shape[1:]
     screen.say(f"{len(images):,} images of {height} x {width} x {channels} from {images.source}")
     if images.skipped:
@@ -372,6 +416,8 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "health": gan.health_.summary(),
     }
     screen.result(result)
+    if gan.finished_ and ours.size > 1 and ours.local_rank == 0:
+        forget_pack(out)
     if not gan.finished_ and loop["stop_on_collapse"] and gan.health_.up and not stop.signal:
         screen.say(
             f"stopped at epoch {last.get('epoch', 0):.2f}, as --stop-on-collapse asks: {gan.health_.verdict()}. "
@@ -413,6 +459,69 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     return 0
 
 
+def read_together(data: str, out: Path, reading: dict[str, Any], update: Callable[..., None]) -> ImageDataset:
+    """Images as a memory map that all processes of a machine share, of which each reads what it needs.
+
+    What is no memory map yet is decoded once into one, by the first process; where the machines do not share a disk,
+    by the first one of each.
+    """
+    from ganfeat.data import load_images
+    from ganfeat.distributed.team import team
+    from ganfeat.errors import InputError
+
+    ours = team()
+    hides = "pack" not in reading and not ours.told(lambda: mapped_as_it_is(data, reading))
+    hidden = out / HIDDEN_PACK
+    if hides:
+        reading = {**reading, "pack": hidden}
+    turn = 0 if ours.is_main else 1 if ours.local_rank == 0 else 2
+
+    def read() -> ImageDataset:
+        try:
+            return load_images(data, progress=update, **reading)
+        except InputError:
+            if not hides or turn == 2 or not hidden.exists():
+                raise
+        forget_pack(out)  # of a call with other settings, which was refused or stopped
+        return load_images(data, progress=update, **reading)
+
+    return ours.in_turn(turn, read)
+
+
+def mapped_as_it_is(data: str, reading: dict[str, Any]) -> bool:
+    """Whether the images need no change, so that their own file can be mapped: a ``.npy`` file or a packed set."""
+    import numpy as np
+
+    from ganfeat.data import ImageDataset
+    from ganfeat.data.packed import is_set, open_dataset
+    from ganfeat.data.resize import DEFAULT_SIZE, OWN_SIZE_LIMIT
+    from ganfeat.data.sources import open_source
+
+    path = Path(data).expanduser()
+    if "limit" in reading:
+        return False
+    if is_set(path):
+        images = open_dataset(path, reading.get("size")).images
+    elif path.suffix.lower() == ".npy" and path.is_file():
+        opened = open_source(path)
+        if not isinstance(opened, ImageDataset):
+            return False
+        images = opened.images
+    else:
+        return False
+    _, height, width, channels = images.shape
+    own = height if height == width and (height <= OWN_SIZE_LIMIT or is_set(path)) else DEFAULT_SIZE
+    side = reading.get("size") or own
+    asked = reading.get("channels") or channels
+    return isinstance(images, np.memmap) and (height, width, channels) == (side, side, asked)
+
+
+def forget_pack(out: Path) -> None:
+    """Delete the hidden images of a run that is finished."""
+    for name in (HIDDEN_PACK, HIDDEN_PACK.replace(".npy", ".pack.json"), HIDDEN_PACK.replace(".npy", ".labels.npy")):
+        (out / name).unlink(missing_ok=True)
+
+
 def progress_note(record: dict[str, Any], alarms: Sequence[str] = ()) -> str:
     """What is worth watching: what D says of real and generated images, losses of networks that it is not of, alarms.
 
@@ -443,7 +552,7 @@ def _health(health: Health) -> list[tuple[str, str]]:
 def _going_on() -> str:
     """The command line as it was typed, without stopping on collapse."""
     typed = [word for word in sys.argv[1:] if word != "--stop-on-collapse"]
-    return shlex.join(["ganfeat", *typed, "--no-stop-on-collapse"])
+    return this_command([*typed, "--no-stop-on-collapse"])
 
 
 def _reconstruction(record: dict[str, Any], validation: float) -> list[tuple[str, str]]:

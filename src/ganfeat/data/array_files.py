@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ganfeat.data.images import ImageDataset
 from ganfeat.errors import InputError
 
-_IMAGE_KEYS = ("images", "x", "X", "data")
-_LABEL_KEYS = ("labels", "y", "label")
+IMAGE_KEYS = ("images", "x", "X", "data")
+LABEL_KEYS = ("labels", "y", "label")
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -125,20 +125,20 @@ def open_npz(path: Path) -> ImageDataset:
         raise InputError(f"{path} is no .npz archive, or is damaged: save it again with np.savez")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         keys = archive.files
-        named = [key for key in _IMAGE_KEYS if key in keys]
+        named = [key for key in IMAGE_KEYS if key in keys]
         if named:
-            images = _member(archive, named[0], path)
+            images = member(archive, named[0], path)
         else:
-            arrays = {key: _member(archive, key, path) for key in keys}
+            arrays = {key: member(archive, key, path) for key in keys}
             solid = [key for key, array in arrays.items() if array.ndim in (3, 4)]
             if len(solid) != 1:
                 raise InputError(
-                    f"{path}: looked for an array named {', '.join(_IMAGE_KEYS)} or a single one of 3 or 4 "
+                    f"{path}: looked for an array named {', '.join(IMAGE_KEYS)} or a single one of 3 or 4 "
                     f"dimensions, found {', '.join(keys) or 'nothing'}: save the images as images=…"
                 )
             images = arrays[solid[0]]
-        label_key = next((key for key in _LABEL_KEYS if key in keys), None)
-        labels = None if label_key is None else _member(archive, label_key, path)
+        label_key = next((key for key in LABEL_KEYS if key in keys), None)
+        labels = None if label_key is None else member(archive, label_key, path)
     return from_array(images, labels, source=str(path))
 
 
@@ -152,7 +152,8 @@ def _load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]
         raise error if isinstance(error, InputError) else _unreadable(path, error) from error
 
 
-def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
+def member(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    """Read an array of an open archive."""
     try:
         return cast("NDArray[Any]", archive[key])
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -171,11 +172,17 @@ def _unreadable(name: object, error: Exception) -> InputError:
 def idx_dimensions(path: Path) -> int:
     """Give the number of dimensions if a file, plain or gzip, begins like an IDX file, else 0."""
     try:
-        with _maybe_gzip(path) as file:
+        with maybe_gzip(path) as file:
             magic = file.read(4)
     except (OSError, EOFError, zlib.error):
         return 0
     return magic[3] if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _IDX_DTYPES else 0
+
+
+def idx_among(paths: list[Path]) -> list[Path]:
+    """Choose the files that hold images in IDX format: by a name that says so, and by how they begin."""
+    named = [path for path in paths if "idx" in path.name.lower() or "ubyte" in path.name.lower()]
+    return [path for path in named if idx_dimensions(path) >= 3]
 
 
 def open_idx(path: Path) -> ImageDataset:
@@ -191,14 +198,23 @@ def open_idx(path: Path) -> ImageDataset:
     images = _read_idx(path)
     if images.ndim == 1:
         raise InputError(f"{path} holds labels: give the images' file beside it, …-images-idx3-ubyte")
-    labels = None
+    return from_array(images, idx_labels(path), source=str(path))
+
+
+def idx_labels_file(path: Path) -> Path | None:
+    """Find the file with the labels of the images in `path`."""
     name = re.sub(r"images([-.])idx\d", r"labels\1idx1", path.name)
-    if name != path.name:
-        plain = name.removesuffix(".gz")
-        beside = [path.with_name(other) for other in (name, plain, f"{plain}.gz")]
-        found = next((other for other in beside if other.is_file()), None)
-        labels = None if found is None else _read_idx(found)
-    return from_array(images, labels, source=str(path))
+    if name == path.name:
+        return None
+    plain = name.removesuffix(".gz")
+    beside = [path.with_name(other) for other in (name, plain, f"{plain}.gz")]
+    return next((other for other in beside if other.is_file()), None)
+
+
+def idx_labels(path: Path) -> NDArray[Any] | None:
+    """Read the labels that lie beside images in IDX format, if any."""
+    found = idx_labels_file(path)
+    return None if found is None else _read_idx(found)
 
 
 def _read_idx(path: Path) -> NDArray[Any]:
@@ -206,12 +222,8 @@ def _read_idx(path: Path) -> NDArray[Any]:
     if dimensions == 0:
         raise InputError(f"{path} is not an IDX file")
     try:
-        with _maybe_gzip(path) as file:
-            head = file.read(4 + 4 * dimensions)
-            if len(head) < 4 + 4 * dimensions:
-                raise InputError(f"{path} is shorter than an IDX header: fetch it again")
-            shape = tuple(int(side) for side in np.frombuffer(head[4:], dtype=">u4"))
-            dtype = np.dtype(_IDX_DTYPES[head[2]])
+        with maybe_gzip(path) as file:
+            shape, dtype = idx_header(path, file, dimensions)
             wanted = math.prod(shape) * dtype.itemsize
             content = file.read(wanted)
             rest = file.read(1)
@@ -226,7 +238,16 @@ def _read_idx(path: Path) -> NDArray[Any]:
     return array if dtype.itemsize == 1 and dtype.kind == "u" else array.astype(dtype.newbyteorder("="))
 
 
-def _maybe_gzip(path: Path) -> IO[bytes]:
+def idx_header(path: Path, file: IO[bytes], dimensions: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and kind of numbers at the beginning of an open IDX file."""
+    head = file.read(4 + 4 * dimensions)
+    if len(head) < 4 + 4 * dimensions:
+        raise InputError(f"{path} is shorter than an IDX header: fetch it again")
+    return tuple(int(side) for side in np.frombuffer(head[4:], dtype=">u4")), np.dtype(_IDX_DTYPES[head[2]])
+
+
+def maybe_gzip(path: Path) -> IO[bytes]:
+    """Open a file for reading, decompressed where it is gzip."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return cast("IO[bytes]", gzip.open(path)) if zipped else path.open("rb")

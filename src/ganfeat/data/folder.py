@@ -7,6 +7,7 @@ back to a folder that contains the one being read, so loops end.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -20,6 +21,13 @@ from numpy.typing import NDArray
 from ganfeat.data.decode import SUFFIXES
 from ganfeat.data.encoded import EncodedImages
 from ganfeat.data.images import Skipped
+from ganfeat.data.spool import in_order
+
+SPECIAL = "not a regular file"
+SELF = "a link that leads back to itself"
+LOOP = "a link to a folder that holds it"
+TWICE = "a link to a folder that is read elsewhere"
+"""Reasons why :func:`walk` passes something over. :func:`scan_folder` does not speak of the last two."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,79 @@ def is_image_name(name: str) -> bool:
 
 def scan_folder(root: Path) -> Scan:
     """List all files under `root`, without opening any."""
-    files: list[Found] = []
-    skipped: list[Skipped] = []
+    found = list(walk(root))
+    files = [one for one in found if isinstance(one, Found)]
+    return Scan(
+        root=root,
+        images=tuple(one for one in files if is_image_name(one.parts[-1])),
+        others=tuple(one for one in files if not is_image_name(one.parts[-1])),
+        skipped=tuple(
+            sorted(
+                one
+                for one in found
+                if isinstance(one, Skipped)
+                and one.reason not in (LOOP, TWICE)
+                and (one.reason != SPECIAL or is_image_name(one.source))
+            )
+        ),
+    )
+
+
+def walk(root: Path) -> Iterator[Found | Skipped]:
+    """Go through all files under `root`, in the order of their paths, without opening any.
+
+    Yields
+    ------
+    Found or Skipped
+        Every file, and everything that is none or cannot be looked at, with the reason. In memory are the names of
+        all folders, and of some of the files of one folder.
+    """
     above = root.resolve()
+    followed = _folders(root, above)
+    open_folders = [_entries(root, ())]
+    while open_folders:
+        entry = next(open_folders[-1], None)
+        if entry is None:
+            open_folders.pop()
+            continue
+        if isinstance(entry, Skipped):
+            yield entry
+            continue
+        path, here = entry
+        try:
+            status = path.stat()
+        except OSError as error:
+            if path.is_symlink():
+                reason = SELF if error.errno == errno.ELOOP else "broken link"
+            else:
+                reason = f"cannot be looked at: {error.strerror}"
+            yield Skipped(printable("/".join(here)), reason)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            if here in followed:
+                open_folders.append(_entries(path, here))
+            else:
+                inside = above.is_relative_to(path.resolve())
+                yield Skipped(printable("/".join(here)), LOOP if inside else TWICE)
+        elif stat.S_ISREG(status.st_mode):
+            yield Found(path, here, status.st_size, status.st_mtime_ns)
+        else:
+            yield Skipped(printable("/".join(here)), SPECIAL)
+
+
+def _entries(folder: Path, parts: tuple[str, ...]) -> Iterator[Skipped | tuple[Path, tuple[str, ...]]]:
+    try:
+        with os.scandir(folder) as listing:
+            names = in_order(entry.name for entry in listing if not _passed_over(entry.name))
+            for name in names:
+                yield folder / name, (*parts, name)
+    except OSError as error:
+        yield Skipped(printable("/".join(parts) or str(folder)), f"folder: {error.strerror}")
+
+
+def _folders(root: Path, above: Path) -> set[tuple[str, ...]]:
+    """Which folders are read, by their parts: real ones first, so that a link to one of them is not followed."""
+    kept: set[tuple[str, ...]] = set()
     seen: set[tuple[int, int]] = set()
     real: list[tuple[Path, tuple[str, ...]]] = [(root, ())]
     linked: list[tuple[Path, tuple[str, ...]]] = []
@@ -72,38 +150,28 @@ def scan_folder(root: Path) -> Scan:
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
+            kept.add(parts)
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            skipped.append(Skipped(printable("/".join(parts) or str(root)), f"folder: {error.strerror}"))
+                below = sorted((one.name, one.is_symlink()) for one in listing if _is_folder(one))
+        except OSError:
             continue
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            here = (*parts, entry.name)
-            path = folder / entry.name
-            try:
-                status = entry.stat()
-            except OSError as error:
-                reason = "broken link" if entry.is_symlink() else f"cannot be looked at: {error.strerror}"
-                skipped.append(Skipped(printable("/".join(here)), reason))
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                if not entry.is_symlink():
-                    real.append((path, here))
-                elif not above.is_relative_to(path.resolve()):
-                    linked.append((path, here))
-            elif stat.S_ISREG(status.st_mode):
-                files.append(Found(path, here, status.st_size, status.st_mtime_ns))
-            elif is_image_name(entry.name):
-                skipped.append(Skipped(printable("/".join(here)), "not a regular file"))
-    files.sort(key=lambda found: found.parts)
-    return Scan(
-        root=root,
-        images=tuple(found for found in files if is_image_name(found.parts[-1])),
-        others=tuple(found for found in files if not is_image_name(found.parts[-1])),
-        skipped=tuple(sorted(skipped)),
-    )
+        for name, is_link in below:
+            if not is_link:
+                real.append((folder / name, (*parts, name)))
+            elif not above.is_relative_to((folder / name).resolve()):
+                linked.append((folder / name, (*parts, name)))
+    return kept
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not _passed_over(entry.name) and entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def folder_labels(
@@ -161,5 +229,10 @@ def signature_of(files: tuple[Found, ...]) -> str:
     """SHA-256 over names, sizes and times of change: no file is opened."""
     digest = hashlib.sha256()
     for found in files:
-        digest.update(f"{found.name}\0{found.size}\0{found.modified}\n".encode())
+        digest.update(signature_line(found))
     return digest.hexdigest()
+
+
+def signature_line(found: Found) -> bytes:
+    """What a file adds to a signature."""
+    return f"{found.name}\0{found.size}\0{found.modified}\n".encode()

@@ -23,7 +23,8 @@ from ganfeat.data.encoded import EncodedImages
 from ganfeat.data.images import ImageDataset
 from ganfeat.data.pack import Request, check_pack_path, read_pack, write_pack
 from ganfeat.data.resize import DEFAULT_SIZE, MAX_SIZE, OWN_SIZE_LIMIT, convert_channels, resize_array
-from ganfeat.data.sources import open_source
+from ganfeat.data.sets import open_set
+from ganfeat.data.sources import open_source, packed_set
 from ganfeat.errors import InputError
 
 _BLOCK = 256
@@ -56,6 +57,8 @@ def load_images(
           split is refused; a glob and a list are taken at their word.
         - An image file; an IDX file (``.gz`` or not) or the folder of a single one; SVHN's ``.mat``
           (``train_32x32.mat``), whose labels become 0..9; ``.npy``; ``.npz``.
+        - A packed set, the folder that ``ganfeat prepare`` makes: images of `size`, or made from the next larger ones
+          in it; by default of the first size that it was made with.
         - An array, uint8 or bool, ``(n, h, w)`` or ``(n, h, w, c)``.
     size : int, optional
         Side of the result, 1..1024: the short side is scaled to it, and the centre kept. By default the
@@ -105,7 +108,9 @@ def load_images(
     if pack_path is not None:
         check_pack_path(pack_path)
 
-    opened = open_source(source)
+    if size is None and (folder := packed_set(source)) is not None:
+        size = open_set(folder).size
+    opened = open_source(source, size)
     if isinstance(opened, EncodedImages) and channels not in (None, 1, 3):
         raise InputError(f"channels={channels}: image files are read with 1 (grey) or 3 (RGB)")
     request = None

@@ -14,7 +14,7 @@ from ganfeat.errors import InputError
 
 SUFFIXES = (".mat",)
 
-_DIGIT_NAMES = tuple("0123456789")
+DIGIT_NAMES = tuple("0123456789")
 _EXPECTED = "expected uint8 X (height, width, channels, n) and y (n, 1), as in SVHN's train_32x32.mat"
 _BLOCK = 1024
 
@@ -48,17 +48,18 @@ def open_mat(path: Path) -> ImageDataset:
     try:
         with path.open("rb") as file:
             known = open_variables(file)
-            _check(path, known)
-            labels = _labels(known["y"].read(), path)
+            check(path, known)
+            labels = labels_of(known["y"].read(), path)
             pixels = known["X"].read()
     except (DamagedError, OSError) as error:
         raise InputError(f"{path} {error}") from error
     except MemoryError as error:
         raise InputError(f"the images in {path} do not fit in memory: {error}") from error
-    return ImageDataset(_images_first(pixels, known["X"].shape), labels, _DIGIT_NAMES, source=str(path))
+    return ImageDataset(images_first(pixels, known["X"].shape), labels, DIGIT_NAMES, source=str(path))
 
 
-def _check(path: Path, known: dict[str, Variable]) -> None:
+def check(path: Path, known: dict[str, Variable]) -> None:
+    """Refuse variables that are not images and their digits."""
     for name in ("X", "y"):
         if name not in known:
             listed = ", ".join(map(repr, known)) or "nothing"
@@ -77,7 +78,8 @@ def _check(path: Path, known: dict[str, Variable]) -> None:
         )
 
 
-def _labels(digits: NDArray[Any], path: Path) -> NDArray[np.int64]:
+def labels_of(digits: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    """Turn 1..10 into 0..9, where 10 is 0."""
     wrong = np.flatnonzero(~np.isin(digits, np.arange(1, 11)))
     if len(wrong):
         raise InputError(
@@ -87,7 +89,7 @@ def _labels(digits: NDArray[Any], path: Path) -> NDArray[np.int64]:
     return digits.astype(np.int64) % 10
 
 
-def _images_first(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def images_first(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Turn ``(h, w, c, n)`` in MATLAB's order into C-ordered ``(n, h, w, c)``, in place.
 
     MATLAB lets the first index run fastest, so an image's bytes lie together, as they will afterwards.

@@ -11,6 +11,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,16 @@ class Variable:
         DamagedError
             If they are not all there, or their checksum (where they are compressed) is another.
         """
+        return next(self.parts(self.size))
+
+    def parts(self, at_once: int) -> Iterator[NDArray[Any]]:
+        """Read the values, flat, so many at once.
+
+        Raises
+        ------
+        DamagedError
+            As :meth:`read`; where they are compressed, their checksum is known only after the last.
+        """
         assert self.dtype is not None
         try:
             stream, end = _matrix(self.file, self.place, self.order)
@@ -72,17 +83,19 @@ class Variable:
             _, size, content = _tag(stream, self.order)
             if size != self.size * self.dtype.itemsize or (end is not None and stream.tell() + size > end):
                 raise DamagedError("is damaged (a variable's size is wrong): fetch it again")
-            values = np.empty(self.size, self.dtype)
-            buffer = values.view(np.uint8).data
-            if content:
-                buffer[:] = content
-            elif stream.readinto(buffer) != size:
-                raise DamagedError("is damaged (a variable ends early): fetch it again")
-            if end is None and len(stream.read(_CHUNK)) >= 8:  # to the end, where the checksum is
-                raise DamagedError("is damaged (a variable ends late): fetch it again")
+            for start in range(0, max(1, self.size), max(1, at_once)):
+                values = np.empty(min(at_once, self.size - start), self.dtype)
+                buffer = values.view(np.uint8).data
+                if content:
+                    buffer[:] = content[start * values.itemsize :][: len(buffer)]
+                elif stream.readinto(buffer) != len(buffer):
+                    raise DamagedError("is damaged (a variable ends early): fetch it again")
+                last = start + at_once >= self.size
+                if last and end is None and len(stream.read(_CHUNK)) >= 8:  # to the end, where the checksum is
+                    raise DamagedError("is damaged (a variable ends late): fetch it again")
+                yield values.astype(self.dtype.newbyteorder("="), copy=False)
         except (zlib.error, struct.error, EOFError) as error:
             raise DamagedError(f"is damaged ({error}): fetch it again") from error
-        return values.astype(self.dtype.newbyteorder("="), copy=False)
 
 
 def open_variables(file: io.BufferedReader) -> dict[str, Variable]:

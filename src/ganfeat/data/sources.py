@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ganfeat.data import array_files, folder, mat_files, tables
+from ganfeat.data import array_files, folder, mat_files, sets, tables, tar_files
 from ganfeat.data.bundled import BUNDLED
 from ganfeat.data.decode import SUFFIXES
 from ganfeat.data.encoded import EncodedImages
@@ -15,15 +15,18 @@ from ganfeat.data.images import ImageDataset
 from ganfeat.errors import InputError
 
 _GLOB = frozenset("*?[")
+_TAR = "tar files are read into a set first: `ganfeat prepare {} --out SET --size 64`, then give SET"
 
 
-def open_source(source: Any) -> ImageDataset | EncodedImages:
+def open_source(source: Any, size: int | None = None) -> ImageDataset | EncodedImages:
     """Find out what a source is, and open it with the reader for its kind.
 
     Parameters
     ----------
     source : str, path, list of paths, array or ImageDataset
         As :func:`~ganfeat.data.load_images` takes it.
+    size : int, optional
+        What the images will be brought to: a packed set gives those that are nearest above.
 
     Returns
     -------
@@ -45,16 +48,28 @@ def open_source(source: Any) -> ImageDataset | EncodedImages:
         return array_files.from_array(source)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _open_folder(path)
+        return sets.open_dataset(path, size) if sets.is_set(path) else _open_folder(path)
     if path.is_file():
         return _open_file(path)
     if path.exists():
         raise InputError(f"{path} is neither a file nor a folder: give one of these")
     if _GLOB & set(str(path)):
         return _open_glob(path)
-    near = _near_names(path, str(source))
-    raise InputError(
-        f"there is no {str(source)!r}{near}. Give a folder, a file, or one of the bundled sets: "
+    raise missing(path, str(source))
+
+
+def packed_set(source: Any) -> Path | None:
+    """Give the folder if a source is a packed set."""
+    if not isinstance(source, str | os.PathLike) or source in BUNDLED:
+        return None
+    path = Path(source).expanduser()
+    return path if path.is_dir() and sets.is_set(path) else None
+
+
+def missing(path: Path, asked: str) -> InputError:
+    """Say that there is no such source, with names that are near."""
+    return InputError(
+        f"there is no {asked!r}{_near_names(path, asked)}. Give a folder, a file, or one of the bundled sets: "
         f"{', '.join(sorted(BUNDLED))}"
     )
 
@@ -67,13 +82,13 @@ def _open_folder(path: Path) -> ImageDataset | EncodedImages:
     shards = [other for other in others if other.suffix.lower() in tables.SUFFIXES]
     if shards:
         return tables.open_parquet(tables.one_split(shards, path), str(path))
-    named = [other for other in others if "idx" in other.name.lower() or "ubyte" in other.name.lower()]
-    idx = [other for other in named if array_files.idx_dimensions(other) >= 3]
-    single = idx + [other for other in others if other.suffix.lower() in mat_files.SUFFIXES]
+    single = array_files.idx_among(others) + [other for other in others if other.suffix.lower() in mat_files.SUFFIXES]
     if len(single) > 1:
         raise InputError(f"{path} holds several image files, say which: {', '.join(map(str, single))}")
     if single:
         return _open_file(single[0])
+    if any(tar_files.is_tar_name(other.name) for other in others):
+        raise InputError(_TAR.format(path))
     unseen = "".join(f"\n  {name}: {reason}" for name, reason in scan.skipped[:5])
     raise InputError(
         f"no images under {path}: looked for {', '.join(SUFFIXES)} (then parquet, IDX and .mat) in "
@@ -93,6 +108,8 @@ def _open_file(path: Path) -> ImageDataset | EncodedImages:
         return mat_files.open_mat(path)
     if folder.is_image_name(path.name):
         return folder.images_of(folder.Scan(path, (folder.found_file(path),), (), ()))
+    if tar_files.is_tar_name(path.name):
+        raise InputError(_TAR.format(path))
     if array_files.idx_dimensions(path):
         return array_files.open_idx(path)
     raise InputError(
@@ -101,16 +118,23 @@ def _open_file(path: Path) -> ImageDataset | EncodedImages:
 
 
 def _open_glob(pattern: Path) -> EncodedImages:
-    depth = next(place for place, part in enumerate(pattern.parts) if _GLOB & set(part))
-    root = Path(*pattern.parts[:depth])
-    matches = root.glob(str(Path(*pattern.parts[depth:])))
-    found = sorted(path for path in matches if path.is_file() and not path.name.startswith("."))
+    found = matches_of(pattern)
     shards = [path for path in found if path.suffix.lower() in tables.SUFFIXES]
     if not shards:
         raise InputError(
             f"no parquet file matches {str(pattern)!r} ({len(found)} other files do): to read images give their folder"
         )
     return tables.open_parquet(shards, str(pattern))
+
+
+def matches_of(pattern: Path) -> list[Path]:
+    """List the files that a pattern means, sorted; none where it is no pattern."""
+    if not _GLOB & set(str(pattern)):
+        return []
+    depth = next(place for place, part in enumerate(pattern.parts) if _GLOB & set(part))
+    root = Path(*pattern.parts[:depth])
+    matches = root.glob(str(Path(*pattern.parts[depth:])))
+    return sorted(path for path in matches if path.is_file() and not path.name.startswith("."))
 
 
 def _open_list(paths: list[Path]) -> EncodedImages:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ganfeat.data.encoded import EncodedImages, Item, Unreadable
 from ganfeat.data.folder import found_file, printable, signature_of
 from ganfeat.errors import InputError
+from ganfeat.parquet import batches
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -50,11 +52,47 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
         If a file is not parquet, or has no column of encoded images, or more than one candidate, or is unlike
         the first.
     """
+    table = describe(paths)
+    ids = [f"{printable(path.name)}:{row}" for path, rows in zip(paths, table.rows, strict=True) for row in range(rows)]
+    labels, classes = _labels(paths, table.schema, table.label) if table.label else (None, None)
+
+    def items() -> Iterator[Item]:
+        return _encoded(paths, table.image)
+
+    return EncodedImages(
+        source=source,
+        ids=tuple(ids),
+        items=items,
+        signature=signature_of(tuple(found_file(path) for path in paths)),
+        labels=labels,
+        classes=classes,
+    )
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the footers of parquet files say: their columns, class names if any, and rows by file."""
+
+    schema: Any
+    image: str
+    label: str | None
+    classes: tuple[str, ...]
+    rows: tuple[int, ...]
+
+
+def describe(paths: list[Path]) -> Table:
+    """Read the footers of one or more parquet files of the same columns.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_parquet`.
+    """
     import pyarrow.parquet as pq
 
     image_column = label_column = None
     schema: Any = None
-    ids: list[str] = []
+    counts: list[int] = []
     for path in paths:
         try:
             with pq.ParquetFile(path) as table:
@@ -72,21 +110,30 @@ def open_parquet(paths: list[Path], source: str) -> EncodedImages:
             raise InputError(
                 f"{path} and {paths[0]} name the classes in {label_column!r} differently: load them separately"
             )
-        ids += [f"{printable(path.name)}:{row}" for row in range(rows)]
+        counts.append(rows)
     assert image_column is not None
-    labels, classes = _labels(paths, schema, label_column) if label_column else (None, None)
+    classes = _class_names(schema, label_column) if label_column else ()
+    return Table(schema, image_column, label_column, classes, tuple(counts))
 
-    def items() -> Iterator[Item]:
-        return _encoded(paths, image_column)
 
-    return EncodedImages(
-        source=source,
-        ids=tuple(ids),
-        items=items,
-        signature=signature_of(tuple(found_file(path) for path in paths)),
-        labels=labels,
-        classes=classes,
-    )
+def group_sizes(path: Path) -> list[int]:
+    """Count the rows of each row group."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as table:
+        return [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+
+
+def read_rows(path: Path, image: str, label: str | None, groups: Sequence[int]) -> Iterator[tuple[Item, Any]]:
+    """Read images, not decoded, and labels (None where there is none) of some row groups of a file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    for cells in _cells(path, [image] if label is None else [image, label], _ROWS_AT_ONCE, groups):
+        yield _item(cells[0]), cells[1] if label is not None else None
 
 
 def one_split(paths: list[Path], root: Path) -> list[Path]:
@@ -154,7 +201,7 @@ def _label_column(schema: Any) -> str | None:
 
 
 def _labels(paths: list[Path], schema: Any, column: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-    values = [value for path in paths for value in _cells(path, column, _LABELS_AT_ONCE)]
+    values = [value for path in paths for (value,) in _cells(path, [column], _LABELS_AT_ONCE)]
     if all(value is None for value in values):
         return None, None
     if any(isinstance(value, str) for value in values):
@@ -178,23 +225,28 @@ def _class_names(schema: Any, column: str) -> tuple[str, ...]:
 
 def _encoded(paths: list[Path], column: str) -> Iterator[Item]:
     for path in paths:
-        for cell in _cells(path, column, _ROWS_AT_ONCE):
-            content = cell.get("bytes") if isinstance(cell, dict) else cell
-            if content is not None:
-                yield content
-            elif isinstance(cell, dict) and cell.get("path"):
-                yield Unreadable(f"the row names a file, {cell['path']!r}, and does not hold it")
-            else:
-                yield Unreadable("no image in this row")
+        for (cell,) in _cells(path, [column], _ROWS_AT_ONCE):
+            yield _item(cell)
 
 
-def _cells(path: Path, column: str, rows_at_once: int) -> Iterator[Any]:
+def _item(cell: Any) -> Item:
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if content is not None:
+        return cast("bytes", content)
+    if isinstance(cell, dict) and cell.get("path"):
+        return Unreadable(f"the row names a file, {cell['path']!r}, and does not hold it")
+    return Unreadable("no image in this row")
+
+
+def _cells(
+    path: Path, columns: list[str], rows_at_once: int, groups: Sequence[int] | None = None
+) -> Iterator[tuple[Any, ...]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(rows_at_once, columns=[column]):
-                yield from batch.column(0).to_pylist()
+            for batch in batches(table, rows_at_once, columns, groups):
+                yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({' '.join(str(error).split())}): fetch it again") from error

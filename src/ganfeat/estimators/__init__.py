@@ -14,6 +14,7 @@ from ganfeat.estimators.base import GANEstimator
 from ganfeat.estimators.bigan import ALI, BiGAN
 from ganfeat.estimators.catgan import CatGAN
 from ganfeat.estimators.dcgan import DCGAN
+from ganfeat.estimators.hub import fetch, is_hub_name
 from ganfeat.estimators.mgan import MGAN
 from ganfeat.estimators.regressor import LatentRegressor
 
@@ -24,14 +25,17 @@ METHODS: dict[str, type[GANEstimator]] = {
 }
 
 
-def load(path: Path | str, *, device: str = "auto") -> Any:
-    """Load a model from a run folder.
+def load(path: Path | str, *, device: str = "auto", token: str | None = None) -> Any:
+    """Load a model from a run folder, or from the Hugging Face Hub.
 
     Parameters
     ----------
     path : Path or str
-        A folder written by ``ganfeat train``, ``fit(run=...)`` or ``save``.
+        A folder written by ``ganfeat train``, ``fit(run=...)`` or ``save``; or ``"hf-hub:owner/name"``, with
+        ``@revision`` if wanted: fetched into the cache of the Hub, or taken from there. Nothing fetched is code.
     device : {"auto", "cpu", "cuda", "mps"}
+    token : str, optional
+        For a private repository of the Hub; by default the one that a person has logged in with.
 
     Returns
     -------
@@ -40,9 +44,11 @@ def load(path: Path | str, *, device: str = "auto") -> Any:
     Raises
     ------
     InputError
-        If it is no run folder, was written by a later version, or is damaged.
+        If it is no run folder, was written by a later version, or is damaged; if there is no such model on the Hub.
+    RunError
+        If the Hub cannot be reached, and no copy is kept.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(fetch(str(path), token=token) if is_hub_name(path) else path)
     config = folder.config()
     name = config.get("method")
     if name not in METHODS:

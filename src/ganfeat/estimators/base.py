@@ -7,22 +7,25 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load as unpack
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from ganfeat import arrays, health, history
 from ganfeat.arrays import ImageShape, Scaling
-from ganfeat.checkpoint import RunFolder, Tensors, write_atomically
+from ganfeat.checkpoint import RunFolder, Tensors, to_bytes, write_atomically
 from ganfeat.config import require
 from ganfeat.data import ImageDataset
 from ganfeat.device import keep_threads, resolve_device, resolve_precision
+from ganfeat.distributed.team import Team, team
 from ganfeat.errors import InputError
 from ganfeat.estimators.checkup import LEAST_MEASURED, Checkup
 from ganfeat.estimators.drawing import Drawing
@@ -33,7 +36,7 @@ from ganfeat.health import Health, HealthWarning
 from ganfeat.nets.blocks import initialise, narrowest_input
 from ganfeat.objectives.base import Objective
 from ganfeat.objectives.encoding import EncodingObjective
-from ganfeat.training import LoopSettings, Trainer
+from ganfeat.training import LoopSettings, Trainer, check_parts
 
 USUAL_EPOCHS = 25
 LEAST_STEPS = 3000
@@ -161,6 +164,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         evaluations: int = 10,
         validation: float = 0.0,
         stop_on_collapse: bool = False,
+        sync_bn: bool = False,
     ) -> Iterator[history.Record]:
         """Fit, step by step: yields the records of :meth:`ganfeat.training.Trainer.run`.
 
@@ -191,6 +195,9 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
             and on training images where it is 0. (The range of images that are not ``uint8`` is learned from all.)
         stop_on_collapse : bool
             End as :meth:`request_stop` does at an evaluation with an alarm up; without it, the same call goes on.
+        sync_bn : bool
+            Where several processes train together (:func:`ganfeat.distributed.team.joined`), let batch norms take their
+            statistics over the parts of all, not over each alone. One process trains as without it.
         """
         starts = not (self.warm_start and hasattr(self, "objective_"))
         images = self._validated(X, reset=starts)
@@ -201,7 +208,8 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
                 "warm_start goes on with the model in memory, run= with the one in the folder: use one of them"
             )
         before = self._before() if self.warm_start else None
-        seed = self._seed(folder)
+        ours = team()
+        seed = ours.told(lambda: self._seed(folder))
         if validation and self.network != "encoder":
             raise InputError(
                 f"validation={validation!r} holds images out to measure how an encoder does, and {self.method} has "
@@ -216,7 +224,10 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
             checkpoint_seconds=checkpoint_seconds,
             sheets=sheets,
             evaluations=evaluations,
+            sync_bn=sync_bn,
         )
+        if ours.size > 1:
+            check_parts(settings.batch_size, len(training), ours.size)
         if stop_on_collapse:
             self._check_collapse_can_be_told(evaluations, len(training))
         labels = X.labels if isinstance(X, ImageDataset) else None
@@ -233,28 +244,39 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
             yield from self._train(images, settings, None, before=before, **playing)
             self._validation = float(validation)
             return
-        if folder.exists and imported(folder.config()):
+        if ours.is_main and folder.exists and imported(folder.config()):
             raise InputError(
                 f"{folder.path} holds imported weights, without the state of their training, so they cannot be trained "
                 "on: give --out (run=) another folder to train a network of your own"
             )
         if len(images) < 2:
             raise InputError(f"n_samples={len(images)}: a network needs at least 2 images to learn from")
-        data = {
-            "source": str(getattr(X, "source", "")),
-            "n": len(images),
-            "fingerprint": arrays.fingerprint(images),
-            **({} if targets is None else {"labels": arrays.fingerprint(targets)}),
-        }
-        if folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
+        ours.agree("the images", [list(images.shape), str(images.dtype)])
+        self._data = ours.told(
+            lambda: {
+                "source": str(getattr(X, "source", "")),
+                "n": len(images),
+                "fingerprint": arrays.fingerprint(images),
+                **({} if targets is None else {"labels": arrays.fingerprint(targets)}),
+            }
+        )
+        if ours.is_main and folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
             keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
-        self._data = data
-        config = self._config(settings.seed, settings.precision, data, float(validation))
-        with folder.locked():
-            folder.open(config)
-            write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
+        config = self._config(settings.seed, settings.precision, self._data, float(validation))
+        config |= {**({"ranks": ours.size} if ours.size > 1 else {}), **({"sync_bn": True} if sync_bn else {})}
+        with self._opened(folder, config, ours):
             yield from self._train(images, settings, folder, tensorboard=tensorboard, **playing)
             self._validation = float(validation)
+
+    @contextmanager
+    def _opened(self, folder: RunFolder, config: dict[str, Any], ours: Team) -> Iterator[None]:
+        """Lock the run folder and start it, or find it started; of several processes the first one does."""
+        with folder.locked() if ours.is_main else nullcontext():
+            if ours.is_main:
+                folder.open(config)
+                write_atomically(folder.path / "README.md", card(config, encoder=self.network == "encoder").encode())
+            ours.told(lambda: True)
+            yield
 
     def _check_collapse_can_be_told(self, evaluations: int, n_images: int) -> None:
         """Refuse to stop at an alarm where none could go up."""
@@ -510,20 +532,21 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         else:
             self._keep_untrained(trainer, folder)
         try:
-            self.history_ = history.read(folder.history) if folder is not None else []
+            self.history_ = self._recorded(folder, trainer.team)
             self.health_ = self.health_ if before is not None else Health()
             for record in trainer.run(folder, tensorboard=tensorboard):
                 if folder is not None and not self.health_.records:  # what a run that goes on recorded before
-                    self.health_ = Health.of(history.read(folder.history)[:-1])
+                    earlier = self._recorded(folder, trainer.team)
+                    self.health_ = Health.of([r for r in earlier if r["step"] < record["step"]])
                 self.history_.append(record)
                 self.health_.read(record)
                 if stop_on_collapse and self.health_.up and self.health_.measured(record):
                     trainer.request_stop()
                 yield record
             if folder is not None:
-                self.history_ = history.read(folder.history)
+                self.history_ = self._recorded(folder, trainer.team)
                 self.health_ = self.health_ if self.health_.records else Health.of(self.history_)
-            self._adopt(trainer.trained(), seed, settings.precision)
+            self._adopt(trainer.trained_for_all(), seed, settings.precision)
             tensors, state = trainer.state()
             self._training = (
                 {k: v.detach().cpu().clone() for k, v in tensors.items()},
@@ -533,6 +556,12 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
             self.finished_ = trainer.step >= trainer.total_steps
         finally:
             del self._trainer
+
+    @staticmethod
+    def _recorded(folder: RunFolder | None, ours: Team) -> list[history.Record]:
+        """The run folder's history, as the first of several processes sees it."""
+        found: list[history.Record] = ours.told(lambda: history.read(folder.history) if folder is not None else [])
+        return found
 
     def adopt(self, tensors: Tensors, untrained: Tensors, *, image_shape: ImageShape, data: dict[str, Any]) -> Self:
         """Become the fitted model of networks that others trained, for ``uint8`` images.
@@ -575,11 +604,14 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
 
     def _keep_untrained(self, trainer: Trainer, folder: RunFolder | None) -> None:
         """Remember the tapped network as it is before any training: whatever is measured stands beside it."""
-        kept = folder.read_untrained() if folder is not None else None
-        if kept is None:
+        is_main = trainer.team.is_main
+        kept = folder.read_untrained() if folder is not None and is_main else None
+        if kept is None and is_main:
             kept = self._tapped(trainer.trained())
             if folder is not None:
                 folder.write_untrained(kept)
+        if trainer.team.size > 1:
+            kept = unpack(trainer.team.share(None if kept is None else to_bytes(kept)))
         self._untrained = kept
 
     def _adopt(self, tensors: Tensors, seed: int, precision: str) -> None:

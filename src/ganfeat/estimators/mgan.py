@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ganfeat.arrays import ImageShape
 from ganfeat.config import require
+from ganfeat.distributed.team import team
 from ganfeat.errors import InputError
 from ganfeat.estimators.base import GANEstimator
 from ganfeat.features import Taps
@@ -180,9 +181,11 @@ class MGAN(GANEstimator):
 
     def _validated(self, X: Any, *, reset: bool) -> NDArray[Any]:
         images = super()._validated(X, reset=reset)
-        if reset and min(self.batch_size, len(images)) < self.n_generators:
+        own = min(self.batch_size, len(images)) // team().size
+        if reset and own < self.n_generators:
             raise InputError(
-                f"{self.n_generators} generators share batches of {min(self.batch_size, len(images))} images: some "
+                f"{self.n_generators} generators share batches of {own} images"
+                f"{' on each process' if team().size > 1 else ''}: some "
                 "would never draw one and never learn. Give at least as large a batch_size, and as many images, or a "
                 "smaller n_generators"
             )

@@ -118,6 +118,52 @@ class Saved:
         write_atomically(folder.path / "README.md", card(config, encoder=hasattr(self, "encoder_")).encode())
         write_atomically(folder.history, "".join(json.dumps(r) + "\n" for r in self.history_).encode())
 
+    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
+        """Publish the fitted model on the Hugging Face Hub: settings, weights, a model card. Nothing is pickled.
+
+        ``load("hf-hub:owner/name")`` gives it back. The card says that nothing was measured; ``ganfeat export RUN --hub
+        owner/name --results probe.json`` writes one with results.
+
+        Parameters
+        ----------
+        name : str
+            ``owner/name`` of a model repository, which is made where there is none.
+        private : bool
+            Of a new repository.
+        token : str, optional
+            That may write; by default the one that a person has logged in with (``hf auth login``, ``HF_TOKEN``).
+
+        Returns
+        -------
+        str
+            Address of the commit.
+
+        Raises
+        ------
+        InputError
+            If the name is none, or the repository may not be written to.
+        MissingExtraError
+            If huggingface_hub is not installed.
+        RunError
+            If the Hub cannot be reached.
+        """
+        import tempfile
+
+        from ganfeat.estimators.hub import PREFIX, publish, split_name
+        from ganfeat.estimators.published import published_card, stage
+
+        check_is_fitted(self, "objective_")
+        repository, _ = split_name(name)
+        with tempfile.TemporaryDirectory() as temporary:
+            run, folder = RunFolder(Path(temporary) / "run"), Path(temporary) / "model"
+            self.save(run.path)
+            pictures = stage(run, folder)
+            text = published_card(
+                run.config(), encoder=hasattr(self, "encoder_"), place=f"{PREFIX}{repository}", pictures=pictures
+            )
+            (folder / "README.md").write_text(text, encoding="utf-8")
+            return publish(folder, name, private=private, token=token)
+
     @classmethod
     def _from_folder(cls, folder: RunFolder, config: dict[str, Any], device: str) -> Self:
         known = cls().get_params(deep=False)

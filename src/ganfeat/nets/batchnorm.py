@@ -3,15 +3,23 @@
 While D trains, its running averages mix real and generated batches and lag behind the weights. The DCGAN
 authors therefore estimate them anew on the target set, as the plain mean over batches (of 128), and freeze
 them: a feature must never depend on what else is in its batch.
+
+Where several processes train together, each norms by its own part of the mini-batch, unless they share their
+statistics (:class:`SharedNorms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ganfeat.distributed import reduce
+from ganfeat.nets.blocks import at_least_float32
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -75,3 +83,59 @@ def _add_statistics(norm: nn.modules.batchnorm._BatchNorm) -> None:
     norm.running_mean = torch.zeros(norm.num_features, **like)
     norm.running_var = torch.ones(norm.num_features, **like)
     norm.num_batches_tracked = torch.tensor(0, dtype=torch.long, device=norm.running_mean.device)
+
+
+class SharedNorms(TorchFunctionMode):
+    """Within this context, batch norms that train take their statistics over the parts of all processes.
+
+    The networks are not touched: whatever they call batch norm, with layers that they share or in a second call, is
+    computed here. PyTorch's ``SyncBatchNorm`` has no kernel for CPUs and no second derivative. Every process must run
+    the same networks in the same order on as many images.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Take over the batch norms that use their batch's statistics."""
+        if func is F.batch_norm:
+            return _batch_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    x: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    """As :func:`torch.nn.functional.batch_norm`, over the mini-batch of all processes, in one message either way."""
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    wide = at_least_float32(x)
+    places = [d for d in range(x.ndim) if d != 1]
+    variance_C, mean_C = torch.var_mean(wide, places, correction=0)
+    of_each_R2C = reduce.stacked(torch.stack([mean_C, variance_C]))
+    means_RC, variances_RC = of_each_R2C.unbind(1)
+    mean_C = means_RC.mean(0)
+    variance_C = variances_RC.mean(0) + (means_RC - mean_C).square().mean(0)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            count = len(means_RC) * x.numel() / x.shape[1]
+            running_mean.lerp_(mean_C.to(running_mean.dtype), momentum)
+            running_var.lerp_((variance_C * (count / max(count - 1, 1))).to(running_var.dtype), momentum)
+    shape = [1, -1, *[1] * (x.ndim - 2)]
+    scale_C = (variance_C + eps).rsqrt()
+    if weight is not None:
+        scale_C = scale_C * weight
+    y = (wide - mean_C.view(shape)) * scale_C.view(shape)
+    if bias is not None:
+        y = y + bias.view(shape)
+    return y.to(x.dtype)

@@ -73,7 +73,7 @@ class Given(nn.Module):
     def forward(self, z_ND: torch.Tensor) -> torch.Tensor:
         """``(N, n_components)`` to what the generator draws."""
         told = self.get_buffer("told")
-        return self.generator(z_ND, told.expand(len(z_ND), *told.shape[1:]))
+        return self.generator(z_ND, told.expand(z_ND.shape[0], *told.shape[1:]))
 
 
 class ConvBlock(nn.Module):

@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ganfeat.arrays import ImageShape
+from ganfeat.distributed import reduce
+from ganfeat.distributed.team import team
 from ganfeat.errors import InputError
 from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.classes import ClassifyingDiscriminator, ConditionalGenerator
@@ -135,9 +137,13 @@ class ACGAN(Objective):
 
 
 def class_loss(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """``-E log P(C = c | x)`` over the images whose class is known, a scalar; 0 where none is."""
+    """``-E log P(C = c | x)`` over the images whose class is known, a scalar; 0 where none is.
+
+    Of processes that train together each has its part of the sum; how many are known is counted over all.
+    """
     total = cross_entropy(logits_NK, labels_N, ignore_index=UNKNOWN, reduction="sum")
-    return total / (labels_N != UNKNOWN).sum().clamp(min=1)
+    known = reduce.total((labels_N != UNKNOWN).sum()).clamp(min=1)
+    return total / known if team().size == 1 else total / (known / team().size)
 
 
 def accuracy(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:

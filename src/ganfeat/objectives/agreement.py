@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ganfeat.distributed import reduce
+from ganfeat.distributed.team import team
 from ganfeat.nets.encoder import Encoder
 from ganfeat.objectives.augment import Augment
 
@@ -26,6 +28,8 @@ TEMPERATURE = 0.2
 def info_nce(u_NP: torch.Tensor, v_NP: torch.Tensor, temperature: float = TEMPERATURE) -> torch.Tensor:
     """``-log`` of the share that a view's own partner has among all other views (Chen et al. 2020, equation 1).
 
+    Among those of all processes that train together.
+
     Parameters
     ----------
     u_NP, v_NP : Tensor ``(N, P)``
@@ -37,11 +41,24 @@ def info_nce(u_NP: torch.Tensor, v_NP: torch.Tensor, temperature: float = TEMPER
     Tensor
         A scalar: the mean over all 2 N views. ``log(2 N - 1)`` where E tells nothing.
     """
+    if team().size > 1:
+        return _info_nce_of_all(u_NP, v_NP, temperature)
     n = len(u_NP)
     views_MP = F.normalize(torch.cat([u_NP, v_NP]), dim=1)
     logits_MM = (views_MP @ views_MP.t()) / temperature
     own = torch.eye(2 * n, dtype=torch.bool, device=views_MP.device)
     return F.cross_entropy(logits_MM.masked_fill(own, -torch.inf), torch.arange(2 * n, device=own.device).roll(n))
+
+
+def _info_nce_of_all(u_NP: torch.Tensor, v_NP: torch.Tensor, temperature: float) -> torch.Tensor:
+    """The mean over this process's views, each among the views of all processes."""
+    n, device = len(u_NP), u_NP.device
+    views_RMP = reduce.stacked(F.normalize(torch.cat([u_NP, v_NP]), dim=1))
+    rows_M = torch.arange(2 * n, device=device) + 2 * n * team().rank
+    views_AP = views_RMP.flatten(0, 1)
+    logits_MA = (views_AP[rows_M] @ views_AP.t()) / temperature
+    own = rows_M[:, None] == torch.arange(len(views_AP), device=device)
+    return F.cross_entropy(logits_MA.masked_fill(own, -torch.inf), rows_M.roll(n))
 
 
 class Agreement(nn.Module):

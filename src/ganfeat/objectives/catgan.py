@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from ganfeat.arrays import ImageShape
+from ganfeat.distributed import reduce
+from ganfeat.distributed.team import team
 from ganfeat.errors import InputError
 from ganfeat.nets.blocks import at_least_float32
 from ganfeat.nets.classes import CategoricalDiscriminator
@@ -33,8 +35,13 @@ def mean_entropy(logits_NK: torch.Tensor) -> torch.Tensor:
 
 
 def marginal_entropy(logits_NK: torch.Tensor) -> torch.Tensor:
-    """``H(E p(y | x))`` of the mean of softmax outputs, in nats: a scalar between ``E H(p(y | x))`` and log K."""
+    """``H(E p(y | x))`` of the mean of softmax outputs, in nats: a scalar between ``E H(p(y | x))`` and log K.
+
+    The mean is over the mini-batch of all processes that train together.
+    """
     log_p_K = logits_NK.log_softmax(1).logsumexp(0) - math.log(len(logits_NK))
+    if team().size > 1:
+        log_p_K = reduce.stacked(log_p_K).logsumexp(0) - math.log(team().size)
     return -(log_p_K.exp() * log_p_K).sum()
 
 
