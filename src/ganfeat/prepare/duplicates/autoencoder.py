@@ -50,7 +50,7 @@ class AutoencoderSettings:
     batch_size : int
     learning_rate : float
     sample : int
-        Images to train on at most, drawn at random; more do not change what a hash is for.
+        Images to train on at most, drawn at random: it bounds the time of training.
     scaled : bool
         Whether each picture is brought to mean 0 and contrast 1 first.
     """

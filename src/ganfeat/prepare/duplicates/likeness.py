@@ -1,12 +1,12 @@
 """How alike two pictures are once one is laid over the other as well as it can be.
 
 The largest correlation of the middle 24 x 24 pixels of one picture with any 24 x 24 window of the other, at three
-sizes; and the same with the pictures exchanged; the smaller of the two is the likeness. Correlations are of all
-channels at once, both with one mean subtracted from them (so that colours matter) and with a mean from each (so that
-a common tint does not suffice): the smaller counts. Brightness changes nothing of it, nor does contrast up to a
-factor of 2; a shift by up to 4 pixels or an enlargement by up to about 15 % change little. (Template matching by
-normalised cross-correlation, by Fourier transforms: J. P. Lewis, "Fast Normalized Cross-Correlation", Vision
-Interface 1995.)
+sizes; and the same with the pictures exchanged; the smaller of the two is the likeness. A correlation is of all
+channels at once, and the smaller of that of the pictures and that of their details (less what they are when much
+blurred): light and shade alone make pictures of different things alike, two faces before a dark wall for one.
+Brightness changes nothing of it, nor does contrast up to a factor of 2; a shift by up to 4 pixels or an enlargement
+by up to about 15 % change little. (Template matching by normalised cross-correlation, by Fourier transforms: J. P.
+Lewis, "Fast Normalized Cross-Correlation", Vision Interface 1995.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ REACH = SIDE - WINDOW + 1
 ZOOMS = (1.0, 1.1, 1 / 1.1)
 HOPELESS = 0.5
 """Pairs that are less alike than this at their own sizes and in grey are not looked at any further."""
-_TENT = 1.5
+_TENT, _WIDE = 1.5, 5.0
+"""Half-widths in pixels of what pictures are blurred by."""
 _FLOOR = 1.5 / 255
 """Contrast that counts as none: pictures of a plain wall are alike only if they are the same."""
 _GAIN = 2.0
@@ -80,39 +81,48 @@ def _correlation(a_NCHW: torch.Tensor, b_NCHW: torch.Tensor, zooms: tuple[float,
     """The middle of ``a``, enlarged, against all windows of ``b``: the best window's smaller correlation of two."""
     import torch
 
-    blur = _sampling(SIDE, 1.0)
-    b_NCHW = torch.einsum("ih,nchw,jw->ncij", blur, b_NCHW, blur)
-    b_NCHW = b_NCHW - b_NCHW.mean(dim=(1, 2, 3), keepdim=True)
-    pixels, channels = WINDOW * WINDOW, b_NCHW.shape[1]
-    least = _FLOOR**2 * pixels * channels
-    sums_NCYX, squares_NYX = _window_sums(b_NCHW), _window_sums(b_NCHW.square()).sum(dim=1)
-    means_b = sums_NCYX.square().sum(dim=1) / pixels, sums_NCYX.sum(dim=1).square() / (pixels * channels)
-    spectrum = torch.fft.rfft2(b_NCHW)
     best = torch.full((len(a_NCHW),), -1.0)
+    plain, fine = (_Windows(_through(b_NCHW, SIDE, 1.0, detail)) for detail in (False, True))
     for zoom in zooms:
-        lens = _sampling(WINDOW, zoom)
-        middle = torch.einsum("ih,nchw,jw->ncij", lens, a_NCHW, lens)
-        middle = middle - middle.mean(dim=(1, 2, 3), keepdim=True)
-        sums_NC11 = middle.sum(dim=(2, 3), keepdim=True)
-        product = (torch.fft.rfft2(middle, s=(SIDE, SIDE)).conj() * spectrum).sum(dim=1)
-        across = torch.fft.irfft2(product, s=(SIDE, SIDE))[:, :REACH, :REACH]
-        own = middle.square().sum(dim=(1, 2, 3))[:, None, None]
-        tinted = across, own, (squares_NYX - means_b[1]).clamp_min(0)
-        plain = (
-            across - (sums_NC11 * sums_NCYX).sum(dim=1) / pixels,
-            (own - sums_NC11.square().sum(dim=1) / pixels).clamp_min(0),
-            (squares_NYX - means_b[0]).clamp_min(0),
-        )
-        both = torch.minimum(_normalised(*tinted, least), _normalised(*plain, least))
-        best = torch.maximum(best, both.flatten(1).amax(dim=1))
+        both = [windows.against(_through(a_NCHW, WINDOW, zoom, windows is fine)) for windows in (plain, fine)]
+        best = torch.maximum(best, torch.minimum(*both).flatten(1).amax(dim=1))
     return best
 
 
-def _normalised(across: torch.Tensor, own: torch.Tensor, energy: torch.Tensor, least: float) -> torch.Tensor:
+class _Windows:
+    """All windows of pictures, to be correlated with others."""
+
+    def __init__(self, planes_NCHW: torch.Tensor) -> None:
+        import torch
+
+        planes_NCHW = planes_NCHW - planes_NCHW.mean(dim=(1, 2, 3), keepdim=True)
+        self.numbers = WINDOW * WINDOW * planes_NCHW.shape[1]
+        sums_NYX, squares_NYX = (_window_sums(planes).sum(dim=1) for planes in (planes_NCHW, planes_NCHW.square()))
+        self.energy = (squares_NYX - sums_NYX.square() / self.numbers).clamp_min(0)  # of each, less its mean
+        self.spectrum = torch.fft.rfft2(planes_NCHW)
+
+    def against(self, middle_NCHW: torch.Tensor) -> torch.Tensor:
+        """Correlations of one window with all, ``(n, 9, 9)``."""
+        import torch
+
+        middle_NCHW = middle_NCHW - middle_NCHW.mean(dim=(1, 2, 3), keepdim=True)
+        own = middle_NCHW.square().sum(dim=(1, 2, 3))[:, None, None]
+        product = (torch.fft.rfft2(middle_NCHW, s=(SIDE, SIDE)).conj() * self.spectrum).sum(dim=1)
+        across = torch.fft.irfft2(product, s=(SIDE, SIDE))[:, :REACH, :REACH]
+        least = _FLOOR**2 * self.numbers
+        apart = torch.maximum(own, self.energy) > _GAIN**2 * torch.minimum(own, self.energy) + least
+        return (across / ((own + least) * (self.energy + least)).sqrt()).masked_fill(apart, 0)
+
+
+def _through(planes_NCHW: torch.Tensor, pixels: int, zoom: float, detail: bool) -> torch.Tensor:
+    """Planes seen through a lens: a little blurred; of ``detail``, less what they are when much blurred."""
     import torch
 
-    apart = torch.maximum(own, energy) > _GAIN**2 * torch.minimum(own, energy) + least
-    return (across / ((own + least) * (energy + least)).sqrt()).masked_fill(apart, 0)
+    def seen(tent: float) -> torch.Tensor:
+        lens = _sampling(pixels, zoom, tent)
+        return torch.einsum("ih,nchw,jw->ncij", lens, planes_NCHW, lens)
+
+    return seen(_TENT) - seen(_WIDE) if detail else seen(_TENT)
 
 
 def _window_sums(planes: torch.Tensor) -> torch.Tensor:
@@ -127,10 +137,10 @@ def _window_sums(planes: torch.Tensor) -> torch.Tensor:
 
 
 @functools.cache
-def _sampling(pixels: int, zoom: float) -> torch.Tensor:
-    """Weights that take ``pixels`` samples in the middle of 32, ``1 / zoom`` apart, through a tent 3 pixels wide."""
+def _sampling(pixels: int, zoom: float, tent: float) -> torch.Tensor:
+    """Weights that take ``pixels`` samples in the middle of 32, ``1 / zoom`` apart, through a tent."""
     import torch
 
     centres = (SIDE - 1) / 2 + (torch.arange(pixels) - (pixels - 1) / 2) / zoom
-    weights = (1 - (centres[:, None] - torch.arange(SIDE)).abs() / _TENT).clamp_min(0)
+    weights = (1 - (centres[:, None] - torch.arange(SIDE)).abs() / tent).clamp_min(0)
     return weights / weights.sum(dim=1, keepdim=True)

@@ -63,8 +63,8 @@ def nearest(
     Notes
     -----
     Rows are kept as float16. Above 4,096 of them, about ``n / 400`` lists are made by k-means, and a query looks at the
-    rows of 8 of them: the search takes linear time, and the k-means a time that is quadratic in ``n`` but small
-    (seconds at a million rows of 96 numbers take their place in docs/results/duplicates.json).
+    rows of 8 of them: the search takes linear time. The k-means takes a time that is quadratic in ``n`` with a small
+    constant.
     """
     faiss = require_faiss()
     width = read(0, 1).shape[1] if n else 1
