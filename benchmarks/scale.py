@@ -108,8 +108,8 @@ def preparing(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     kinds = {
         "1 thread": ["--workers", "1"],
         "2 threads": ["--workers", "2"],
-        "1 thread, --fast-jpeg": ["--workers", "1", "--fast-jpeg"],
-        "2 threads, --fast-jpeg": ["--workers", "2", "--fast-jpeg"],
+        "1 thread, --fast-jpeg draft": ["--workers", "1", "--fast-jpeg", "draft"],
+        "1 thread, --fast-jpeg simplejpeg": ["--workers", "1", "--fast-jpeg", "simplejpeg"],
     }
     rates: dict[str, list[float]] = {name: [] for name in ["plain Pillow, 1 thread", *kinds]}
     for _ in range(repeats):

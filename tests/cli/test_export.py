@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from ganfeat import DCGAN, load
+from ganfeat import ACGAN, DCGAN, BiGAN, load
 from ganfeat.cli import main
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 14, 14, 1), dtype=np.uint8)
+FITTING = {"width": 3, "n_components": 4, "max_iter": 1, "batch_size": 12, "random_state": 0, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "digits"
-    settings = {"width": 3, "n_components": 4, "max_iter": 1, "batch_size": 12, "random_state": 0, "device": "cpu"}
-    DCGAN(**settings).fit(IMAGES, run=path)
+    DCGAN(**FITTING).fit(IMAGES, run=path)
     return path
 
 
@@ -45,12 +45,33 @@ def test_a_file_and_a_folder_in_one_call(run, tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*")}, "a run is read, never written"
 
 
-def test_the_generator(run, tmp_path, capsys):
+def test_the_generator(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
-    assert main(["export", str(run), "--onnx", str(tmp_path / "g.onnx"), "--network", "generator"]) == 0
+    from ganfeat.exchange.parity import open_session
+
+    gan = ACGAN(**FITTING).fit(IMAGES, np.arange(len(IMAGES)) % 2, run=tmp_path / "run")
+    file = tmp_path / "g.onnx"
+    assert main(["export", str(tmp_path / "run"), "--onnx", str(file), "--network", "generator", "--given", "1"]) == 0
     printed = capsys.readouterr().out
     assert "uint8 (batch, 14, 14, 1)" in printed and "z: float32 (batch, 4)" in printed
     assert 'run(None, {"z": z})' in printed
+    z = gan.latents(7, random_state=3)
+    pixels = open_session(file).run(["images"], {"z": z})[0]
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels, gan.picture(z, 1), atol=1)  # torch's rounding may decide otherwise
+    assert np.abs(pixels - gan.picture(z, 0).astype(float)).max() > 1
+
+
+def test_reconstructions_are_published_where_asked_for(run, tmp_path, capsys):
+    gan = BiGAN(**FITTING).fit(IMAGES, run=tmp_path / "run")
+    assert hasattr(gan, "encoder_")
+    for options, wanted in (([], 0), (["--reconstructions"], 1)):
+        out = tmp_path / f"out{wanted}"
+        assert main(["export", str(tmp_path / "run"), "--out", str(out), "-q", *options]) == 0
+        assert len(list(out.rglob("*reconstruction*.png"))) == wanted
+        assert len(list(out.rglob("samples/step-*.png"))) == 1
+    assert main(["export", str(run), "--out", str(tmp_path / "none"), "--reconstructions"]) == 2
+    assert "leave --reconstructions out" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
@@ -61,15 +82,26 @@ def test_the_generator(run, tmp_path, capsys):
         (["--onnx", "no/f.onnx"], "mkdir -p"),
         (["--out", "o", "--taps=-1"], "--taps is for the ONNX file"),
         (["--out", "o", "--network", "generator"], "--network is for the ONNX file"),
+        (["--out", "o", "--at", "conv"], "--at is for the ONNX file"),
+        (["--out", "o", "--pool", "4"], "--pool is for the ONNX file"),
+        (["--out", "o", "--pooling", "max"], "--pooling is for the ONNX file"),
+        (["--out", "o", "--check", "nosuch"], "--check is for the ONNX file"),
         (["--onnx", "f.onnx", "--given", "1"], "add --network generator"),
-        (["--onnx", "f.onnx", "--network", "generator", "--taps=-1"], "are for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--taps=-1"], "--taps is for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--pool", "0"], "--pool is for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--at", "conv"], "--at is for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--pooling", "avg"], "--pooling is for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--mirror"], "--mirror is for features"),
+        (["--onnx", "f.onnx", "--network", "generator", "--check", "nosuch"], "--check is for features"),
         (["--onnx", "f.onnx", "--network", "generator", "--given", "1"], "told nothing"),
         (["--onnx", "f.onnx", "--network", "encoder"], "choose discriminator"),
         (["--onnx", "f.onnx", "--taps", "9"], "out of range"),
         (["--onnx", "f.onnx", "--results", "p.json"], "--results is for the model card"),
-        (["--onnx", "f.onnx", "--pca-from", "p.safetensors"], "cannot read p.safetensors"),
+        (["--onnx", "f.onnx", "--pca-from", "p.safetensors"], "p.safetensors"),
+        (["--onnx", "f.onnx", "--reconstructions"], "--reconstructions is for the model card and its folder"),
         (["--onnx", "f.onnx", "--private"], "--private is of a repository"),
         (["--out", "taken"], "not empty"),
+        (["--out", "."], "folder that you are in"),
         (["--out", "o", "--results", "p.json"], "cannot be read"),
         (["--hub", "nobody"], "owner/name"),
     ],

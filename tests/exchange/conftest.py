@@ -143,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif operation["key"] == "lfsFile":
                 files[value["path"]] = self.server.objects[value["oid"]]
+            elif operation["key"] == "deletedFile":
+                del files[value["path"]]
             else:
                 assert operation["key"] == "header", operation["key"]
         sha = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import yaml
 
 from ganfeat import DCGAN, BiGAN, InputError, load
+from ganfeat.checkpoint import RunFolder
 from ganfeat.config import FEATURE_SETS
-from ganfeat.estimators.published import without_folders
 from ganfeat.exchange import model_card, read_results, write_folder
 from ganfeat.exchange.card import kind_of, results_in
 from ganfeat.probes import PROTOCOLS
@@ -98,8 +99,6 @@ def test_theory_in_the_run_folder_is_found(run, tmp_path):
     folder.mkdir()
     (folder / "theory.json").write_text(json.dumps(result))
     try:
-        from ganfeat.checkpoint import RunFolder
-
         assert [p.name for p in results_in(RunFolder(run))] == ["theory.json"]
         card = model_card(run, read_results(results_in(RunFolder(run))))
     finally:
@@ -120,11 +119,42 @@ def test_a_folder_is_a_run_without_its_training(run, tmp_path):
     assert theirs.n_iter_ == ours.n_iter_
 
 
-def test_an_encoders_card_encodes(tmp_path):
+def test_no_image_of_the_data_is_published_unasked(run, tmp_path):
     BiGAN(**FITTING).fit(IMAGES, run=tmp_path / "run")
-    write_folder(tmp_path / "run", tmp_path / "out")
-    card = (tmp_path / "out/README.md").read_text()
-    assert "model.reconstruct(images)" in card and "samples/reconstruction-step" in card
+    sheets = sorted(p.name for p in (tmp_path / "run/samples").glob("reconstruction-*.png"))
+    assert sheets, "there is something to keep back"
+    for asked, wanted in ((False, []), (True, sheets[-1:])):
+        out = tmp_path / f"out-{asked}"
+        write_folder(tmp_path / "run", out, reconstructions=asked)
+        card = (out / "README.md").read_text()
+        assert [p.name for p in out.rglob("*reconstruction*")] == wanted
+        assert re.findall(r"samples/(reconstruction[^)]+)", card) == wanted and "(samples/step-" in card
+        assert "model.reconstruct(images)" in card
+    with pytest.raises(InputError, match="leave --reconstructions out"):
+        write_folder(run, tmp_path / "none", reconstructions=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_no_folder_of_the_persons_machine_is_published(run, tmp_path):
+    private = tmp_path / "john smith" / "it's mine"
+    photos = private / "cats"
+    shutil.copytree(run, private / "run")
+    config = json.loads((run / "config.json").read_text())
+    config |= {"data": {**config["data"], "source": str(photos)}, "note": f"of {photos}, {private}/b"}
+    (private / "run/config.json").write_text(json.dumps(config))
+    result = {"accuracy": {"ganfeat": {"10": {"mean": 0.5, "std": float("nan")}}}, "labels_per_class": [10]}
+    result |= {"command": f'ganfeat probe "{photos}/f.npy" --test=../../x/g.npy'}
+    protocol = {"run": str(private / "gone"), "held out": f"the images of {photos}.npy", str(photos / "k"): 1}
+    result |= {"protocol": {**protocol, "skipped": [{"source": str(photos / "me.jpg"), "reason": "no"}]}}
+    write_folder(private / "run", tmp_path / "out", results={"p.json": result})
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert [w for w in (b"john", b"it's", b"me.jpg", b"../", bytes(tmp_path)) if w in content] == [], file
+    again = json.loads((tmp_path / "out/results/p.json").read_text(), parse_constant=lambda name: 1 / 0)
+    assert again["command"] == "ganfeat probe f.npy --test=g.npy"
+    assert again["protocol"] == {"run": "gone", "held out": "the images of cats.npy", "k": 1, "skipped": 1}
+    assert again["accuracy"]["ganfeat"]["10"] == {"mean": 0.5, "std": None}
 
 
 def test_nothing_is_left_where_something_is_wrong(run, tmp_path, monkeypatch):
@@ -134,6 +164,12 @@ def test_nothing_is_left_where_something_is_wrong(run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not empty"):
         write_folder(run, out)
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="folder that you are in"):
+        write_folder(run, ".")
+    (tmp_path / "here").rmdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ganfeat.exchange.folder.model_card", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_folder(run, tmp_path / "other")
@@ -161,18 +197,30 @@ def test_what_is_no_result(tmp_path):
             read_results([tmp_path / name])
 
 
+POINT = {"10": {"mean": 0.5}}
+THEORY = {"claims": [{"title": "t", "verdict": "holds", "parts": []}], "run": "r", "settings": {}}
+
+
 @pytest.mark.parametrize(
-    ("text", "left"),
+    "damaged",
     [
-        ("/home/me/photos", "photos"),
-        ("ganfeat probe /a/b/f.npy x/y.npy --seed 0", "ganfeat probe f.npy x/y.npy --seed 0"),
-        ("'/a/b/train-*.parquet'", "'train-*.parquet'"),
-        ("~/photos/cats", "cats"),
-        ("C:\\\\Users\\\\me\\\\photos".replace("\\\\", "\\"), "photos"),
-        ("https://example.org/a/b", "https://example.org/a/b"),
-        ("4 x 4; and/or 1/2", "4 x 4; and/or 1/2"),
-        ("runs/photos", "runs/photos"),
+        {"accuracy": {}, "labels_per_class": [1], "protocol": {}},
+        {"accuracy": {"ganfeat": {"1": {"ci95": 0.1}}}, "labels_per_class": [1], "protocol": {}},
+        {"accuracy": 1, "labels_per_class": [1], "protocol": {}},
+        {"accuracy": {"ganfeat": POINT}, "labels_per_class": 10, "protocol": {}},
+        {"accuracy": {"ganfeat": POINT}, "labels_per_class": [10], "protocol": "none"},
+        {"accuracy": {"ganfeat": {"10": {"mean": "half"}}}, "labels_per_class": [10], "protocol": {}},
+        {"rows": [{}], "networks": [], "best_layer": None, "protocol": {}},
+        {"rows": [], "networks": 3, "best_layer": None, "protocol": {}},
+        {**THEORY, "claims": [{}]},
+        {**THEORY, "claims": 1},
+        {**THEORY, "settings": None},
     ],
 )
-def test_paths_lose_their_folders(text, left):
-    assert without_folders({"a": [text]}) == {"a": [left]}
+def test_a_damaged_result_is_refused_and_not_picked_up(damaged, run, tmp_path):
+    assert kind_of(damaged) is not None
+    (tmp_path / "config.json").touch()
+    (tmp_path / "x.json").write_text(json.dumps(damaged))
+    with pytest.raises(InputError, match=r"x\.json is damaged"):
+        read_results([tmp_path / "x.json"])
+    assert results_in(RunFolder(tmp_path)) == []

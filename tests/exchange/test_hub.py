@@ -9,7 +9,7 @@ import pytest
 from ganfeat import DCGAN, InputError, RunError, load
 from ganfeat.cli import main
 from ganfeat.errors import MissingExtraError
-from ganfeat.estimators.hub import FILES, fetch, publish, split_name
+from ganfeat.estimators.hub import FILES, fetch, given_name, publish, split_name
 from ganfeat.exchange import push_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's, of httpx
@@ -76,19 +76,43 @@ def test_the_copy_is_used_where_the_hub_is_away(gan, hub, token, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("hf-hub:photos", "owner/name"),
-        ("hf-hub:me/photos@", "owner/name"),
-        ("hf-hub:me/a/b", "owner/name"),
-        ("hf-hub:../secret", "owner/name"),
-        ("hf-hub:me/ph otos", "owner/name"),
-    ],
+    "name",
+    ["photos", "me/photos@", "me/a/b", "../secret", "me/ph otos", "me/photos@../../x", "me/photos@/x", "me/photos@a b"],
 )
-def test_wrong_names_ask_nobody(name, words, hub):
-    with pytest.raises(InputError, match=words):
-        load(name)
+def test_wrong_names_ask_nobody(name, hub):
+    with pytest.raises(InputError, match="owner/name"):
+        load(f"hf-hub:{name}")
     assert hub.requests == []
+
+
+def test_nothing_of_an_earlier_model_stays_beside_a_new_one(gan, hub, token, tmp_path):
+    gan.save(tmp_path / "run")
+    (tmp_path / "run" / "untrained.safetensors").unlink()
+    gan.push_to_hub("me/photos")
+    old = ("results/probe.json", "samples/step-00000009.png", "features.onnx", "notes.md", "my/own.txt")
+    hub.repositories["me/photos"].commits[-1][1].update(dict.fromkeys(old, b"of the earlier one"))
+    push_folder(tmp_path / "run", "me/photos")
+    files = hub.repositories["me/photos"].commits[-1][1]
+    assert sorted(files) == ["README.md", "config.json", "history.jsonl", "model.safetensors", "my/own.txt", "notes.md"]
+    with pytest.raises(InputError, match="say which images"):
+        load("hf-hub:me/photos", device="cpu").random_init()
+
+
+def test_private_is_not_published_in_the_open(gan, hub, token):
+    gan.push_to_hub("me/photos")
+    before = len(hub.requests)
+    with pytest.raises(InputError, match=r"me/photos exists and is public.*Nothing was uploaded"):
+        gan.push_to_hub("me/photos", private=True)
+    assert not any("commit" in r for r in hub.requests[before:])
+    hub.repositories["me/photos"].private = True
+    gan.push_to_hub("me/photos", private=True)
+
+
+def test_a_download_that_broke_off(gan, hub, token):
+    gan.push_to_hub("me/photos")
+    del hub.repositories["me/photos"].commits[-1][1]["model.safetensors"]
+    with pytest.raises(InputError, match=r"without model\.safetensors.*broke off"):
+        load("hf-hub:me/photos")
 
 
 def test_what_is_not_there_is_said(gan, hub, monkeypatch):
@@ -164,6 +188,14 @@ def test_split_name():
     assert split_name("me/photos") == ("me/photos", None)
 
 
+def test_a_fetched_model_is_called_by_its_name(gan, hub, token, tmp_path):
+    gan.push_to_hub("me/my-photos.v2")
+    sha = hub.repositories["me/my-photos.v2"].commits[-1][0]
+    assert given_name(fetch("hf-hub:me/my-photos.v2")) == f"hf-hub:me/my-photos.v2@{sha}"
+    for other in (tmp_path, "runs/photos", "models--me--x", "hub/models--me--x/snapshots/main"):
+        assert given_name(other) == str(other)
+
+
 def test_verbs_take_names_of_the_hub(run, hub, token, tmp_path, capsys):
     assert main(["export", str(run), "--hub", "me/photos", "--private", "--json", "-q"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -174,6 +206,12 @@ def test_verbs_take_names_of_the_hub(run, hub, token, tmp_path, capsys):
     for place, out in ((run, "ours.npy"), ("hf-hub:me/photos", "theirs.npy")):
         assert main(["extract", str(place), str(tmp_path / "photos.npy"), "--out", str(tmp_path / out), "-q"]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "ours.npy"), np.load(tmp_path / "theirs.npy"))
+    sha = hub.repositories["me/photos"].commits[-1][0]
+    assert json.loads((tmp_path / "theirs.json").read_text())["run"] == f"hf-hub:me/photos@{sha}"
+    assert json.loads((tmp_path / "ours.json").read_text())["run"] == str(run)
+    capsys.readouterr()
+    assert main(["export", "hf-hub:me/photos", "--out", str(tmp_path / "again")]) == 0
+    assert f"Next: ganfeat export hf-hub:me/photos@{sha} --hub OWNER/NAME" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -182,6 +220,7 @@ def test_verbs_take_names_of_the_hub(run, hub, token, tmp_path, capsys):
         (["info", "hf-hub:me/nothing"], 2, "hf-hub:me/nothing"),
         (["report", "hf-hub:me/photos"], 2, "add --out FOLDER"),
         (["train", "photos", "--out", "hf-hub:me/photos"], 2, "ganfeat export RUN --hub owner/name"),
+        (["train", "photos", "--out=hf-hub:me/photos"], 2, "ganfeat export RUN --hub owner/name"),
         (["export", "RUN", "--hub", "photos"], 2, "owner/name"),
         (["export", "RUN", "--hub", "me/photos"], 2, "may not be written to"),
     ],
@@ -190,3 +229,21 @@ def test_wrong_calls(call, status, words, run, hub, capsys):
     assert main([str(run) if a == "RUN" else a for a in call]) == status
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (NotADirectoryError(20, "Not a directory", "/x/hub"), 2, "Not a directory: /x/hub"),
+        (NotADirectoryError("a file is in the way"), 2, "a file is in the way\n"),
+    ],
+)
+def test_a_fetch_that_stops_is_said_in_words(error, status, words, monkeypatch, capsys):
+    def stopped(name):
+        raise error
+
+    monkeypatch.setattr("ganfeat.estimators.hub.fetch", stopped)
+    assert main(["info", "hf-hub:me/photos"]) == status
+    assert words in capsys.readouterr().err

@@ -76,14 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         arguments = from_hub(arguments)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except RunError as error:
-        return _fail(str(error), 1)
-    if arguments and arguments[0] in VERBS:  # the verb that is called explains itself in full, not by its line
-        del app[arguments[0]]
-        app.command(_place(arguments[0]), name=arguments[0])
-    try:
+        if arguments and arguments[0] in VERBS:  # the verb that is called explains itself in full, not by its line
+            del app[arguments[0]]
+            app.command(_place(arguments[0]), name=arguments[0])
         status = app(
             arguments,
             exit_on_error=False,
@@ -111,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         IsADirectoryError,
         NotADirectoryError,
     ) as error:
-        return _fail(f"{error.strerror}: {error.filename}", 2)
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except (MemoryError, RuntimeError) as error:

@@ -31,7 +31,17 @@ def export(
     hub: Annotated[
         str | None, Parameter(help="Publish that folder as owner/name on the Hugging Face Hub; needs a login.")
     ] = None,
-    private: Annotated[bool, Parameter(negative="", help="A new repository of --hub is for its owner alone.")] = False,
+    private: Annotated[
+        bool, Parameter(negative="", help="The repository of --hub is for its owner alone; a public one is refused.")
+    ] = False,
+    reconstructions: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Add the last sheet of reconstructions to --out or --hub: it SHOWS IMAGES of the run's data. Without "
+            "it no image that the run learned from is published.",
+        ),
+    ] = False,
     results: Annotated[
         tuple[Path, ...] | None,
         Parameter(
@@ -52,10 +62,13 @@ def export(
         Parameter(help="Of --onnx, as of `extract`. [default: all; of an encoder output; of mgan the last]"),
     ] = None,
     at: Annotated[
-        str, Parameter(help="Stage of the taps that do not say theirs: conv, norm or activation.")
-    ] = "activation",
-    pool: Annotated[int, Parameter(help="Side of the grid that maps are pooled to; 0 keeps every pixel.")] = 4,
-    pooling: Annotated[str, Parameter(help="max or avg.")] = "max",
+        str | None,
+        Parameter(help="Stage of the taps that do not say theirs: conv, norm or activation. [default: activation]"),
+    ] = None,
+    pool: Annotated[
+        int | None, Parameter(help="Side of the grid that maps are pooled to; 0 keeps every pixel. [default: 4]")
+    ] = None,
+    pooling: Annotated[str | None, Parameter(help="max or avg. [default: max]")] = None,
     mirror: Annotated[
         bool, Parameter(negative="", help="Average the features of every image and its mirror image.")
     ] = False,
@@ -69,7 +82,7 @@ def export(
     ] = None,
     check: Annotated[
         str | None,
-        Parameter(help="Images to compare onnxruntime and PyTorch on. [default: noise, fine and coarse]"),
+        Parameter(help="Of --onnx: images to compare onnxruntime and PyTorch on. [default: noise, fine and coarse]"),
     ] = None,
     seed: Annotated[int, Parameter(help="Not used: taken so that all verbs take the same options.")] = 0,
     json: Json = False,
@@ -83,9 +96,10 @@ def export(
     neither PyTorch nor ganfeat: `onnxruntime.InferenceSession("features.onnx").run(None, {"images": images})`.
 
     --out, --hub: config.json, the weights, the untrained network, the history, the last sheet of samples, and a model
-    card with what was measured, under its protocol. Checkpoints stay here, and paths lose their folders. `ganfeat.load`
-    reads the folder, and "hf-hub:owner/name"; wherever a verb takes a run folder, it takes hf-hub:owner/name, too. An
-    ONNX file that is written in the same call goes along.
+    card with what was measured, under its protocol. No image that the run learned from is published, unless
+    --reconstructions is given. Checkpoints stay here, and paths lose their folders. `ganfeat.load` reads the folder,
+    and "hf-hub:owner/name"; wherever a verb takes a run folder, it takes hf-hub:owner/name, too. An ONNX file that is
+    written in the same call goes along.
 
     Examples: `ganfeat export runs/photos --onnx features.onnx`.
     `ganfeat probe features.npy features.labels.npy --json > probe.json`, then
@@ -97,9 +111,28 @@ def export(
         A run folder.
     """
     from ganfeat.checkpoint import RunFolder
+    from ganfeat.errors import InputError
 
     screen = Screen(json, quiet)
-    _check(onnx, out, hub, private, results, network, taps, pca_from, given, mirror)
+    tapping: dict[str, Any] = {
+        "--taps": taps,
+        "--at": at,
+        "--pool": pool,
+        "--pooling": pooling,
+        "--mirror": mirror or None,
+    }
+    tapping |= {"--pca-from": pca_from, "--check": check}
+    _check_place(onnx, out, hub)
+    of_card = {"--results": results or None, "--reconstructions": reconstructions or None}
+    _check_options(
+        {"--network": network, "--given": given} | tapping if onnx is None else {},
+        tapping if network == GENERATOR else {},
+        of_card if out is None and hub is None else {},
+    )
+    if given is not None and network != GENERATOR:
+        raise InputError(f"--given {given} is what a generator is told: add --network generator, or leave it out")
+    if private and hub is None:
+        raise InputError("--private is of a repository: add --hub owner/name")
     RunFolder(run).config()
     if onnx is not None:
         from ganfeat.exchange.libraries import require_libraries
@@ -108,6 +141,7 @@ def export(
     screen.start()
 
     from ganfeat.estimators.hub import require_library, split_name
+    from ganfeat.estimators.published import reconstruction_sheets
     from ganfeat.exchange.card import read_results, refuse_others, results_in
     from ganfeat.exchange.folder import push_folder, refuse_taken, write_folder
 
@@ -125,6 +159,8 @@ def export(
         known = read_results(results or results_in(folder))
         folder.read_model()
         refuse_others(known, folder)
+        if reconstructions:
+            reconstruction_sheets(folder)
     if onnx is not None:
         with screen.stage("writing and checking ONNX", 0):
             if network == GENERATOR:
@@ -135,12 +171,14 @@ def export(
         rows += _onnx_rows(made)
     if out is not None:
         with screen.stage("writing the folder", 0):
-            content["files"] = write_folder(run, out, results=known, onnx=made)
+            content["files"] = write_folder(run, out, results=known, onnx=made, reconstructions=reconstructions)
         content["out"] = str(out)
         rows += [("folder", str(out)), ("files", ", ".join(content["files"]))]
     if hub is not None:
         with screen.stage(f"publishing {hub}", 0):
-            content["commit"] = push_folder(run, hub, private=private, results=known, onnx=made)
+            content["commit"] = push_folder(
+                run, hub, private=private, results=known, onnx=made, reconstructions=reconstructions
+            )
         content["hub"] = f"hf-hub:{hub.removeprefix('hf-hub:')}"
         rows += [("published", content["commit"])]
     if out is not None or hub is not None:
@@ -152,52 +190,35 @@ def export(
     return 0
 
 
-def _check(
-    onnx: Path | None,
-    out: Path | None,
-    hub: str | None,
-    private: bool,
-    results: tuple[Path, ...] | None,
-    network: str | None,
-    taps: tuple[str, ...] | None,
-    pca_from: Path | None,
-    given: str | None,
-    mirror: bool,
-) -> None:
-    """Refuse a call that cannot be meant, before any work."""
+def _check_place(onnx: Path | None, out: Path | None, hub: str | None) -> None:
+    """Refuse what cannot be written, before any work."""
     from ganfeat.errors import InputError
 
     if onnx is None and out is None and hub is None:
         raise InputError("say what to write: --onnx features.onnx, --out FOLDER or --hub owner/name; several will do")
-    if onnx is None:
-        asked = {
-            "--network": network,
-            "--taps": taps,
-            "--pca-from": pca_from,
-            "--given": given,
-            "--mirror": mirror or None,
-        }
-        for option, value in asked.items():
-            if value is not None:
-                raise InputError(f"{option} is for the ONNX file: add --onnx features.onnx, or leave it out")
-    else:
+    if onnx is not None:
         if onnx.suffix != ".onnx":
             raise InputError(f"--onnx {onnx} must end in .onnx, e.g. {onnx.with_suffix('.onnx')}")
         if onnx.is_dir():
             raise InputError(f"--onnx {onnx} is a folder: name a file in it")
         if not onnx.parent.is_dir():
             raise InputError(f"the folder of --onnx {onnx} does not exist: mkdir -p {onnx.parent}")
-    if given is not None and network != GENERATOR:
-        raise InputError(f"--given {given} is what a generator is told: add --network generator, or leave it out")
-    if network == GENERATOR and (taps is not None or pca_from is not None or mirror):
-        raise InputError("--taps, --mirror and --pca-from are for features, and --network generator gives images")
-    if out is None and hub is None:
-        if results:
-            raise InputError("--results is for the model card: add --out FOLDER or --hub owner/name")
-    elif out is not None:
+    if out is not None:
         refuse(out)
-    if private and hub is None:
-        raise InputError("--private is of a repository: add --hub owner/name")
+
+
+def _check_options(of_onnx: dict[str, Any], of_features: dict[str, Any], of_card: dict[str, Any]) -> None:
+    """Refuse options that nothing of what is written would follow: those that are not None."""
+    from ganfeat.errors import InputError
+
+    for options, why in (
+        (of_onnx, "for the ONNX file: add --onnx features.onnx, or leave it out"),
+        (of_features, "for features, and --network generator gives images: leave it out"),
+        (of_card, "for the model card and its folder: add --out FOLDER or --hub owner/name"),
+    ):
+        for option, value in options.items():
+            if value is not None:
+                raise InputError(f"{option} is {why}")
 
 
 def _features(
@@ -205,9 +226,9 @@ def _features(
     onnx: Path,
     network: str | None,
     taps: tuple[str, ...] | None,
-    at: str,
-    pool: int,
-    pooling: str,
+    at: str | None,
+    pool: int | None,
+    pooling: str | None,
     mirror: bool,
     pca_from: Path | None,
     check: str | None,
@@ -220,13 +241,19 @@ def _features(
     network = network or gan.network
     taps = taps or (gan.usual_taps.get(network, "all"),)
     extractor = gan.extractor(
-        network, taps=list(taps), at=at, pool=pool or None, pooling=pooling, mirror=mirror, precision="fp32"
+        network,
+        taps=list(taps),
+        at="activation" if at is None else at,
+        pool=4 if pool is None else pool or None,
+        pooling="max" if pooling is None else pooling,
+        mirror=mirror,
+        precision="fp32",
     )
     projection = None
     if pca_from is not None:
-        from ganfeat.projection import Projection
+        from ganfeat.projection import Projection, projection_of
 
-        projection = Projection.load(pca_from)
+        projection = Projection.load(projection_of(pca_from, "--pca-from"))
     images = None
     if check is not None:
         height, _, channels = gan.image_shape_
@@ -251,11 +278,12 @@ def _generator(run: Path, onnx: Path, given: str | None) -> dict[str, Any]:
 def _card(run: Path, gan: Any, network: str) -> dict[str, Any]:
     """What the file says of its model."""
     from ganfeat.checkpoint import RunFolder
-    from ganfeat.estimators.published import without_folders
+    from ganfeat.estimators.places import without_folders
 
     config = RunFolder(run).config()
     kept = {key: config.get(key) for key in ("method", "seed", "data", "estimator", "ganfeat", "torch")}
-    return without_folders({"run": str(run), "network": gan.describe(network), "tapped network": network, **kept})
+    about = {"run": str(run), "network": gan.describe(network), "tapped network": network, **kept}
+    return without_folders(about, [run.absolute().parent])
 
 
 def _onnx_rows(made: dict[str, Any]) -> list[tuple[str, str]]:

@@ -52,6 +52,7 @@ def extract_to_npy(
     from ganfeat.checkpoint import write_array
     from ganfeat.data import load_images
     from ganfeat.estimators import load
+    from ganfeat.estimators.hub import given_name
 
     gan = load(run, device=device)
     if baselines and seed is None and not (run / "untrained.safetensors").exists():
@@ -110,7 +111,7 @@ def extract_to_npy(
                 baseline.transform_to(staged["random_init"], images, progress=update)
             rows |= {"pixels": len(images), "random_init": len(images)}
         card = {
-            "run": str(run),
+            "run": given_name(run),
             "network": gan.describe(network),
             "tapped network": network,
             "data": images.source,

@@ -23,11 +23,15 @@ def from_hub(arguments: Sequence[str]) -> list[str]:
     """
     found = list(arguments)
     places = [i for i, argument in enumerate(found) if argument.startswith(PREFIX)]
-    if not places:
+    written = [argument for argument in found if argument.startswith(tuple(f"{out}={PREFIX}" for out in OUT))]
+    if not places and not written:
         return found
 
     from ganfeat.errors import InputError
 
+    if written:
+        option, _, name = written[0].partition("=")
+        raise InputError(f"{option} {name} is no folder: to publish a run use ganfeat export RUN --hub owner/name")
     for i in places:
         before = found[i - 1] if i else ""
         if before in OUT:

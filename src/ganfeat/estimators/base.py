@@ -30,7 +30,7 @@ from ganfeat.errors import InputError
 from ganfeat.estimators.checkup import LEAST_MEASURED, Checkup
 from ganfeat.estimators.drawing import Drawing
 from ganfeat.estimators.monitor import Monitor, Rows, hold_out
-from ganfeat.estimators.saved import Saved, card, imported
+from ganfeat.estimators.saved import Saved, card, imported, plain
 from ganfeat.features import FeatureExtractor, Taps
 from ganfeat.health import Health, HealthWarning
 from ganfeat.nets.blocks import initialise, narrowest_input
@@ -40,6 +40,8 @@ from ganfeat.training import LoopSettings, Trainer, check_parts
 
 USUAL_EPOCHS = 25
 LEAST_STEPS = 3000
+COMPARED = 1000
+"""About how many images processes compare, to be sure that all read the same ones."""
 NETWORKS = ("encoder", "generator", "discriminator", "classifier")
 """Attributes of an objective that a fitted estimator shows, with a ``_`` behind."""
 
@@ -156,7 +158,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         X: Any,
         y: Any = None,
         *,
-        run: Path | str | None = None,
+        run: Path | str | RunFolder | None = None,
         log_every: int = 10,
         checkpoint_seconds: float = 60.0,
         sheets: int = 20,
@@ -174,7 +176,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X, y, run
-            As in :meth:`fit`.
+            As in :meth:`fit`; the folder may also be a :class:`~ganfeat.checkpoint.RunFolder`, locked already.
         log_every : int
             Steps between two records.
         checkpoint_seconds : float
@@ -202,7 +204,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         starts = not (self.warm_start and hasattr(self, "objective_"))
         images = self._validated(X, reset=starts)
         targets = self._targets(X, y, len(images), reset=starts)
-        folder = RunFolder(run) if run is not None else None
+        folder = run if run is None or isinstance(run, RunFolder) else RunFolder(run)
         if self.warm_start and folder is not None:
             raise InputError(
                 "warm_start goes on with the model in memory, run= with the one in the folder: use one of them"
@@ -228,6 +230,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         )
         if ours.size > 1:
             check_parts(settings.batch_size, len(training), ours.size)
+            self._check_alike(images, targets, ours)
         if stop_on_collapse:
             self._check_collapse_can_be_told(evaluations, len(training))
         labels = X.labels if isinstance(X, ImageDataset) else None
@@ -251,22 +254,77 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
             )
         if len(images) < 2:
             raise InputError(f"n_samples={len(images)}: a network needs at least 2 images to learn from")
-        ours.agree("the images", [list(images.shape), str(images.dtype)])
-        self._data = ours.told(
-            lambda: {
+
+        def described() -> dict[str, Any]:
+            return {
                 "source": str(getattr(X, "source", "")),
                 "n": len(images),
                 "fingerprint": arrays.fingerprint(images),
                 **({} if targets is None else {"labels": arrays.fingerprint(targets)}),
             }
-        )
-        if ours.is_main and folder.exists and self.device_.type == "cpu" and folder.newest_step() is None:
-            keep_threads(int(folder.config().get("threads", torch.get_num_threads())))
+
+        # all pixels are read for it, which may take longer than a message may: the others wait in turn
+        found = ours.in_turn(not ours.is_main, lambda: described() if ours.is_main else None)
+        self._data = ours.told(lambda: found)
+        if self.device_.type == "cpu":
+            begun = ours.told(lambda: folder.config() if folder.exists and folder.newest_step() is None else {})
+            if int(begun.get("ranks", 1)) == ours.size:
+                keep_threads(int(begun.get("threads", torch.get_num_threads())))
         config = self._config(settings.seed, settings.precision, self._data, float(validation))
         config |= {**({"ranks": ours.size} if ours.size > 1 else {}), **({"sync_bn": True} if sync_bn else {})}
         with self._opened(folder, config, ours):
             yield from self._train(images, settings, folder, tensorboard=tensorboard, **playing)
             self._validation = float(validation)
+
+    def _check_alike(self, images: NDArray[Any], targets: NDArray[np.int64] | None, ours: Team) -> None:
+        """Refuse processes that cannot train together: on a device that they do not share, or on other images.
+
+        Of the images, about 1,000 are compared, evenly spaced: reading all of them would take each process long.
+        """
+        if ours.size == 1:
+            return
+        ours.check_device(self.device_)
+        step = -(-len(images) // COMPARED)
+        sample = arrays.fingerprint(np.ascontiguousarray(images[::step]))[:16]
+        labels = None if targets is None else arrays.fingerprint(targets)[:16]
+        same = {"shape": list(images.shape), "type": str(images.dtype), "digest": sample, "labels": labels}
+        ours.agree("the images that they read", same)
+
+    def check_continues(
+        self, folder: RunFolder, *, size: int | None, channels: int | None, validation: float, sync_bn: bool
+    ) -> None:
+        """Refuse to go on with a run of other settings before any image is read, as far as that can be told.
+
+        Parameters
+        ----------
+        folder : RunFolder
+            Need not exist.
+        size, channels : int, optional
+            That the images are asked for with.
+        validation, sync_bn
+            As for :meth:`iter_fit`.
+
+        Raises
+        ------
+        InputError
+            With the settings that differ.
+        """
+        if not folder.exists:
+            return
+        before = folder.config()
+        if imported(before):
+            return  # that is refused in words of its own
+        usual = type(self)().get_params(deep=False)
+        height, width, depth = before["image_shape"]
+        known: dict[str, Any] = {
+            "method": self.method,
+            "estimator": {k: plain(v, like=usual[k]) for k, v in self.get_params(deep=False).items()},
+            "image_shape": [size or height, size or width, channels or depth],
+            "validation": validation or None,
+            "sync_bn": sync_bn or None,
+            **({"seed": self.random_state} if isinstance(self.random_state, int) else {}),
+        }
+        folder.refuse_other({**before, **known})
 
     @contextmanager
     def _opened(self, folder: RunFolder, config: dict[str, Any], ours: Team) -> Iterator[None]:
@@ -375,6 +433,7 @@ class GANEstimator(Drawing, Saved, TransformerMixin, BaseEstimator, ABC):
         settings = dataclasses.replace(settings, max_iter=1)
         if not started:
             self._check_network()
+        self._check_alike(images, targets, team())
         enough = len(images) // min(self.batch_size, len(images)) >= health.LEAST_APART  # a check costs some steps
         for _ in self._train(images, settings, None, before=before, targets=targets, checked=enough):
             self._warn_of_health()

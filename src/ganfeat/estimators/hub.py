@@ -16,12 +16,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ganfeat.checkpoint import RunFolder
 from ganfeat.errors import InputError, MissingExtraError, RunError
 
 PREFIX = "hf-hub:"
 FILES = ("config.json", "model.safetensors", "untrained.safetensors", "history.jsonl", "README.md")
 """What is fetched of a repository: a run folder without its training. Never anything that holds code."""
+OURS = ("untrained.safetensors", "history.jsonl", "samples/*", "results/*", "*.onnx")
+"""What a repository may have of an earlier model, and must not keep beside another one's weights."""
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REVISION = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*")
+CACHED = re.compile(
+    r".*[/\\]models--(?P<owner>[^/\\]+?)--(?P<name>[^/\\]+)[/\\]snapshots[/\\](?P<sha>[0-9a-f]{7,40})[/\\]?"
+)
 
 
 def is_hub_name(path: Path | str) -> bool:
@@ -41,9 +48,20 @@ def split_name(name: str) -> tuple[str, str | None]:
         If it is no such name.
     """
     repository, at, revision = name.removeprefix(PREFIX).partition("@")
-    if not NAME.fullmatch(repository) or ".." in repository or "--" in repository or (at and not revision.strip()):
+    wrong = at and (not REVISION.fullmatch(revision) or ".." in revision)
+    if not NAME.fullmatch(repository) or ".." in repository or "--" in repository or wrong:
         raise InputError(f"{name!r} names no model on the Hub: write {PREFIX}owner/name or {PREFIX}owner/name@revision")
     return repository, revision or None
+
+
+def given_name(path: Path | str) -> str:
+    """What a model is called: of a folder in the Hub's cache its name and commit there, else the path itself.
+
+    >>> given_name("/home/me/.cache/huggingface/hub/models--me--photos/snapshots/7e4ea1c")
+    'hf-hub:me/photos@7e4ea1c'
+    """
+    cached = CACHED.fullmatch(str(path))
+    return str(path) if cached is None else f"{PREFIX}{cached['owner']}/{cached['name']}@{cached['sha']}"
 
 
 def fetch(name: str, *, token: str | None = None) -> Path:
@@ -79,13 +97,20 @@ def fetch(name: str, *, token: str | None = None) -> Path:
         folder = Path(HfApi(token=token).snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     if not (folder / "config.json").is_file():
         raise InputError(f"{PREFIX}{repository} has no config.json, so it is no model of ganfeat")
+    RunFolder(folder).config()
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(
+            f"{PREFIX}{repository} came without model.safetensors: if its page shows one, the download broke off; "
+            "connect, and call again"
+        )
     return folder
 
 
 def publish(folder: Path, name: str, *, private: bool = False, token: str | None = None) -> str:
     """Put a folder into a model repository of the Hub, which is made where there is none.
 
-    Files of the repository that the folder does not have are left alone.
+    What the repository has of an earlier model and the folder does not (:data:`OURS`) is removed in the same commit.
+    Other files are left alone.
 
     Parameters
     ----------
@@ -94,7 +119,7 @@ def publish(folder: Path, name: str, *, private: bool = False, token: str | None
     name : str
         ``owner/name``; with ``@branch`` for a branch that exists.
     private : bool
-        Of a new repository.
+        Of a new repository; one that exists must be private then.
     token : str, optional
         As for :func:`fetch`; it must allow writing.
 
@@ -114,8 +139,17 @@ def publish(folder: Path, name: str, *, private: bool = False, token: str | None
 
         api = HfApi(token=token)
         api.create_repo(repository, private=private, exist_ok=True)
+        if private and api.model_info(repository).private is not True:
+            raise InputError(
+                f"{PREFIX}{repository} exists and is public, and a private one was asked for: make it private on its "
+                "page, or name another. Nothing was uploaded"
+            )
         commit: Any = api.upload_folder(
-            repo_id=repository, folder_path=folder, revision=revision, commit_message="Upload a model of ganfeat"
+            repo_id=repository,
+            folder_path=folder,
+            revision=revision,
+            commit_message="Upload a model of ganfeat",
+            delete_patterns=list(OURS),
         )
     return str(commit.commit_url)
 

@@ -1,19 +1,21 @@
 """What of a run folder is published, and the model card that goes with it.
 
 Published is what rebuilds the model: settings, weights, the untrained network, the history, the last sheet of samples.
+No image that it learned from is: sheets of reconstructions show such, and go along only where they are asked for.
 Checkpoints, event files and explorations stay; paths of the person's machine are reduced to their last part.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganfeat.checkpoint import RunFolder
+from ganfeat.errors import InputError
+from ganfeat.estimators.places import without_folders
 from ganfeat.estimators.saved import card
 
 UNMEASURED = (
@@ -22,23 +24,10 @@ UNMEASURED = (
     "ganfeat probe features.npy features.labels.npy\n```"
 )
 COPIED = ("model.safetensors", "untrained.safetensors", "history.jsonl")
-SHEETS = ("imported*.png", "step-*.png", "reconstruction-step-*.png")
-FOLDERS = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\",;:/\\]+[/\\])+(?=[^\s/\\])")
-
-
-def without_folders(value: Any) -> Any:
-    """JSON with every absolute path in its texts reduced to the last part.
-
-    >>> without_folders({"run": "/home/me/runs/photos", "n": 3, "command": "ganfeat probe /tmp/a/f.npy runs/l.npy"})
-    {'run': 'photos', 'n': 3, 'command': 'ganfeat probe f.npy runs/l.npy'}
-    """
-    if isinstance(value, str):
-        return FOLDERS.sub("", value)
-    if isinstance(value, Mapping):
-        return {key: without_folders(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(v) for v in value]
-    return value
+SHEETS = ("imported.png", "step-*.png")
+"""Of what the generator drew: the last is published."""
+RECONSTRUCTIONS = "reconstruction-step-*.png"
+"""Images that the run learned from or was tested on, above G(E(x))."""
 
 
 def front_matter(config: Mapping[str, Any]) -> str:
@@ -94,26 +83,49 @@ def _caption(name: str) -> str:
     return "Samples of the generator, not chosen"
 
 
-def stage(run: RunFolder, folder: Path) -> list[str]:
+def stage(run: RunFolder, folder: Path, *, reconstructions: bool = False) -> list[str]:
     """Copy what is published of a run, but the card, into a folder; return the names of its pictures.
+
+    Parameters
+    ----------
+    run : RunFolder
+    folder : Path
+    reconstructions : bool
+        Whether the last sheet of reconstructions goes along, which shows images of the run's data.
 
     Raises
     ------
     InputError
-        If it is no run folder, or has no weights yet.
+        If it is no run folder, or has no weights yet, or no reconstructions that are asked for.
     """
-    config = without_folders(run.config())
+    config = without_folders(run.config(), [run.path.absolute().parent])
     run.read_model()  # refuses absent and damaged weights
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for name in COPIED:
         if (run.path / name).is_file():
             shutil.copyfile(run.path / name, folder / name)
+    sheets = [sorted(run.samples.glob(pattern)) for pattern in SHEETS]
+    if reconstructions:
+        sheets.append(reconstruction_sheets(run))
     pictures = []
-    for pattern in SHEETS:
-        found = sorted(run.samples.glob(pattern))
+    for found in sheets:
         if found:
             (folder / "samples").mkdir(exist_ok=True)
             shutil.copyfile(found[-1], folder / "samples" / found[-1].name)
             pictures.append(f"samples/{found[-1].name}")
     return pictures
+
+
+def reconstruction_sheets(run: RunFolder) -> list[Path]:
+    """Sheets that show images of the run's data, the last one last.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    found = sorted(run.samples.glob(RECONSTRUCTIONS))
+    if not found:
+        raise InputError(f"{run.path} has no sheet of reconstructions: leave --reconstructions out")
+    return found

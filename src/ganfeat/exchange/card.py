@@ -15,7 +15,8 @@ from typing import Any
 from ganfeat.checkpoint import RunFolder
 from ganfeat.config import FEATURE_SETS
 from ganfeat.errors import InputError
-from ganfeat.estimators.published import published_card, without_folders
+from ganfeat.estimators.places import without_folders
+from ganfeat.estimators.published import published_card
 from ganfeat.report.comparison import comparison_table, sentences
 from ganfeat.report.theory import part_in_words, verdicts
 
@@ -47,7 +48,8 @@ def read_results(paths: Sequence[Path | str]) -> dict[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        If one cannot be read or is no result of ``probe``, ``compare`` or ``theory``; or two have the same name.
+        If one cannot be read or is no result of ``probe``, ``compare`` or ``theory``, or a damaged one; or two have the
+        same name.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in map(Path, paths):
@@ -62,6 +64,8 @@ def read_results(paths: Sequence[Path | str]) -> dict[str, dict[str, Any]]:
                 f"--results {path} holds no result: give what `ganfeat probe --json`, `ganfeat compare --out` or "
                 "`ganfeat theory` wrote"
             )
+        if not _is_whole(result):
+            raise InputError(f"--results {path} is damaged, or of another version of ganfeat: measure again")
         if path.name in found:
             raise InputError(f"--results has two files of the name {path.name}: rename one")
         found[path.name] = result
@@ -77,9 +81,19 @@ def results_in(run: RunFolder) -> list[Path]:
                 result = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
-            if kind_of(result) is not None:
+            if kind_of(result) is not None and _is_whole(result):
                 found.append(path)
     return found
+
+
+def _is_whole(result: Mapping[str, Any]) -> bool:
+    """Whether a card can be written of it."""
+    try:
+        _BLOCKS[str(kind_of(result))](without_folders(result))
+        _runs_of(result)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def refuse_others(results: Mapping[str, Mapping[str, Any]], run: RunFolder) -> None:
@@ -137,7 +151,8 @@ def model_card(
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     config = run.config()
-    blocks = [_BLOCKS[str(kind_of(result))](without_folders(result)) for result in (results or {}).values()]
+    parents = [run.path.absolute().parent]
+    blocks = [_BLOCKS[str(kind_of(result))](without_folders(result, parents)) for result in (results or {}).values()]
     measured = "\n\n".join(
         f"{block}\n\nAll of it: [results/{name}](results/{name})."
         for name, block in zip(results or {}, blocks, strict=True)

@@ -63,7 +63,8 @@ def export_onnx(
     images : array or ImageDataset ``(n, h, w, c)``, optional
         To compare on; by default noise of several coarsenesses, black and white.
     scaling : Scaling, optional
-        Of an extractor whose images are floats in a range of their own; of an estimator it is known.
+        Of an extractor whose images are floats, e.g. ``Scaling(-1, 1)``: without it the file takes ``uint8``. Of an
+        estimator it is known.
     projection : Projection, optional
         Applied to the features, inside the file.
     card : mapping, optional
@@ -82,11 +83,12 @@ def export_onnx(
     MissingExtraError
         If onnx, onnxscript or onnxruntime is missing.
     InputError
-        If the model is not fitted, or its network cannot be followed.
+        If the model is not fitted, its network cannot be followed, or no file of this name can be written.
     RunError
         If the file would not agree with PyTorch. Nothing is written.
     """
     require_libraries()
+    _refuse_place(Path(path))
     extractor = model
     if isinstance(model, GANEstimator):
         extractor = model.extractor()
@@ -120,6 +122,8 @@ def export_onnx(
         return [features_by_torch(extractor, scaling, projection, rows)]
 
     parity = compare(content, batch, "images", expected, tolerance)
+    if images is not None:
+        parity["images"] = min(len(images), parity["images"])  # a few are repeated to fill the batches
     write_atomically(Path(path), content)
     width = extractor.n_features_out_ if projection is None else projection.n_components
     return {
@@ -166,6 +170,7 @@ def export_generator(
         As :func:`export_onnx`.
     """
     require_libraries()
+    _refuse_place(Path(path))
     decoder = gan.decoder(given)
     graph = Images(decoder)
     z = gan.latents(max(32, max(BATCHES)), random_state=0)
@@ -190,6 +195,14 @@ def export_generator(
         "output": {"name": "images", "dtype": "uint8", "shape": drawn},
         "parity": parity,
     }
+
+
+def _refuse_place(path: Path) -> None:
+    """Raise InputError, before the work, where no file of this name can be written."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file in it, e.g. {path / 'features.onnx'}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder: make it first")
 
 
 def _write(

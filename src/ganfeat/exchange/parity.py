@@ -39,7 +39,14 @@ def images_to_compare(images: Any, shape: ImageShape, scaling: Scaling | None) -
     if given.shape[1:] != shape or not len(given):
         raise InputError(f"images to compare on are {given.shape}, the model takes (n, {', '.join(map(str, shape))})")
     if (given.dtype == np.uint8) != (scaling is None):
-        raise InputError(f"images to compare on are {given.dtype}: give the kind that the model was fitted on")
+        raise InputError(
+            f"images to compare on are {given.dtype}, and the file would take "
+            + (
+                "uint8: for floats in a range of their own give scaling, e.g. Scaling(-1, 1)"
+                if scaling is None
+                else "floats"
+            )
+        )
     given = np.concatenate([given] * -(-max(BATCHES) // len(given))) if len(given) < max(BATCHES) else given
     return given if scaling is None else given.astype(np.float32)
 
