@@ -32,6 +32,7 @@ from ganfeat.probes import Protocol
 from ganfeat.projection import Projection, fit_projection
 
 COMPONENTS = (64, 128, 256, 512, 1024, 2048)
+SHOWN = 512
 UNTRAINED = 512
 MIB = 2**20
 MARKS = ("<!-- table of pca.json -->", "<!-- end of table -->")
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, help="use so many of the training images only, evenly spaced")
     parser.add_argument("--learn-from", type=int, default=10_000, help="images that components are learned from")
     parser.add_argument("--draws", type=int, default=5, help="draws of 400 and of 10 labels per class")
-    parser.add_argument("--page", type=Path, help="put the table between the marks of this Markdown file")
+    parser.add_argument("--page", type=Path, help="put what was found between the marks of this Markdown file")
     options = parser.parse_args()
     set_threads()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,7 @@ def main() -> None:
 
     score("raw pixels", lambda: pixels, standardise=False)
     untrained = bench.features("untrained", lambda: load(options.run).random_init(), images)
+    held: dict[str, float] = {}
     for name, rows, sizes in (
         ("pixels", pixels, (64, 256)),
         ("trained", trained, COMPONENTS),
@@ -91,11 +93,14 @@ def main() -> None:
         most = min(max(sizes), rows[0].shape[1])
         projection = bench.projection(name, rows[0], most, options.learn_from)
         small = bench.projected(name, projection, rows)
+        shares = captured(projection, rows[1], small[1])
         for k in [k for k in sizes if k <= most]:
             for whitened in (False, True) if name == "trained" else (False,):
                 one = projection.first(k, whiten=whitened)
+                called = f"{name}, {k} components{', whitened' if whitened else ''}"
+                held[called] = round(float(shares[k - 1]), 4)
                 score(
-                    f"{name}, {k} components{', whitened' if whitened else ''}",
+                    called,
                     lambda k=k, one=one, small=small: [np.asarray(part[:, :k]) * one.scale for part in small],
                     standardise=False,
                     kept=round(one.kept, 4),
@@ -118,6 +123,10 @@ def main() -> None:
         "protocol": {k: v for k, v in protocol.card().items() if k != "scale"},
         **bench.told(),
     }
+    content["results"] = {
+        name: point | ({"kept of test images": held[name]} if name in held else {})
+        for name, point in content["results"].items()
+    }
     if options.out:
         write_atomically(options.out, (json.dumps(content, indent=2) + "\n").encode())
     if options.page:
@@ -127,18 +136,65 @@ def main() -> None:
     print(table(content))
 
 
+def captured(projection: Projection, rows: NDArray[Any], small: NDArray[Any]) -> NDArray[np.float64]:
+    """Share of the variance of rows, about the mean learned, within the first 1, 2, ... components."""
+    total = sum(float(np.square(block - projection.mean, dtype=np.float64).sum()) for block in blocks(rows))
+    inside = sum(np.square(block, dtype=np.float64).sum(axis=0) for block in blocks(small))
+    return np.cumsum(inside) / total
+
+
 def table(content: dict[str, Any]) -> str:
-    """The results in Markdown; accuracy in per cent."""
+    """The results in Markdown: of what, in a table, and what keeping few components costs; accuracy in per cent."""
     lines = [
-        "| features | bytes an image | variance kept | 10 labels per class | 400 | all |",
-        "|---|---|---|---|---|---|",
+        f"{content['train']:,} training images, {content['test']:,} test images: {content['test images']}. Components "
+        f"learned from {content['components learned from']}. The network: {content['network']}, "
+        f"{content['features']:,} features an image. Draws of labels: {content['protocol']['draws'].split(',')[0]}.",
+        "",
+        "| features | bytes an image | variance kept | of test images | 10 labels per class | 400 | all |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, point in content["results"].items():
-        kept = f"{100 * point['kept']:.1f} %" if "kept" in point else ""
+        kept = [f"{100 * point[k]:.1f} %" if k in point else "" for k in ("kept", "kept of test images")]
         shown = [f"{100 * v['mean']:.1f} ± {100 * v['ci95']:.1f}" for v in point["accuracy"].values()]
         size = f"{point['bytes an image']:,}"
-        lines.append(f"| {' | '.join([name, size, kept, *shown])} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {' | '.join([name, size, *kept, *shown])} |")
+    return "\n".join([*lines, "", cost(content), "", whitened(content)]) + "\n"
+
+
+def cost(content: dict[str, Any]) -> str:
+    """What it costs to keep few components of all features, in a sentence."""
+    results = content["results"]
+    whole, small = results["trained, all features"], results[f"trained, {SHOWN} components"]
+    changes = ", ".join(
+        f"{100 * (small['accuracy'][k]['mean'] - point['mean']):+.1f} points {_with(k)} "
+        f"({100 * point['mean']:.1f} to {100 * small['accuracy'][k]['mean']:.1f} %)"
+        for k, point in whole["accuracy"].items()
+    )
+    return (
+        f"**From {whole['features']:,} features to {small['features']:,} components** ({whole['bytes an image']:,} to "
+        f"{small['bytes an image']:,} bytes an image), accuracy changes by {changes}."
+    )
+
+
+def whitened(content: dict[str, Any]) -> str:
+    """What whitening does, in a sentence."""
+    results = content["results"]
+    pairs = [(point, results.get(f"{name}, whitened")) for name, point in results.items()]
+    found = [(plain["accuracy"], white["accuracy"]) for plain, white in pairs if white is not None]
+
+    def span(k: str) -> str:
+        changes = [100 * (white[k]["mean"] - plain[k]["mean"]) for plain, white in found]
+        return f"{min(changes):+.1f} to {max(changes):+.1f} points {_with(k)}"
+
+    return (
+        f"Whitening, at {results['trained, 64 components']['features']} to "
+        f"{max(p['features'] for p, w in pairs if w is not None):,} components, changes accuracy by "
+        f"{', '.join(map(span, found[0][0]))}."
+    )
+
+
+def _with(labels: str) -> str:
+    return "with all labels" if labels == "all" else f"with {labels} labels per class"
 
 
 def read(options: argparse.Namespace) -> list[Any]:

@@ -1,6 +1,9 @@
 """``ganfeat reduce``, and ``ganfeat probe`` on parquet and on what was reduced."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,9 +159,24 @@ WRONG = {
     "none": (["f.npy", "--out", "s.npy", "-k", "0"], "at least 1"),
     "another ending": (["f.npy", "--out", "s.csv", "-k", "3"], "must end in .npy or .parquet"),
     "itself": (["f.npy", "--out", "f.npy", "-k", "3"], "would overwrite"),
+    "its card": (["f.npy", "--out", "f.parquet", "-k", "3"], "would overwrite the features (f.json)"),
+    "its labels": (["f.parquet", "--out", "f.npy", "-k", "3"], "would overwrite the features (f.json)"),
+    "itself, a folder": (["parts", "--out", "parts/", "-k", "3"], "would overwrite the features (parts)"),
+    "its card, of a folder": (["parts", "--out", "parts/features.npy", "-k", "3"], "would overwrite the features"),
+    "a folder's, by its path": (["parts", "--out", "other/../parts/s.parquet", "-k", "3"], "would overwrite the feat"),
+    "what made it": (["f.npy", "--out", "v.npy", "--from", "v.npy"], "would overwrite what --from names (v.npy)"),
+    "its projection": (["f.npy", "--out", "v.parquet", "--from", "v.projection.safetensors"], "would overwrite what"),
+    "another's folder": (["parts", "--out", "other", "-k", "3"], "other holds other files"),
+    "here": (["f.npy", "--out", ".", "-k", "3"], "would overwrite|have no parts"),
+    "a plain file": (["parts", "--out", "plain", "-k", "3"], "plain is a file"),
+    "a file of settings": (["f.npy", "--out", "config.npy", "-k", "3"], "config.json would be replaced"),
+    "labels of others": (["bare.npy", "--out", "l.npy", "-k", "3"], "l.labels.npy exists from before"),
+    "a stale card": (["stale.npy", "--out", "s.npy", "-k", "3"], "stale.json is of 290 images and 64 features"),
+    "more than rows": (["few.npy", "--out", "s.npy", "-k", "11"], "cannot be learned from 10 rows"),
+    "none of them": (["f.npy", "--out", "s.npy", "--from", "v.npy", "-k", "0"], "at least 1"),
     "no folder": (["f.npy", "--out", "no/s.npy", "-k", "3"], "mkdir -p"),
     "no projection": (["f.npy", "--out", "s.npy", "--from", "f.parquet"], "there is no"),
-    "not one": (["f.npy", "--out", "s.npy", "--from", "f.safetensors"], "cannot read"),
+    "not one": (["f.npy", "--out", "s.npy", "--from", "g.safetensors"], "does not exist"),
     "other rows": (["f.npy", "--out", "s.npy", "--from", "p.safetensors"], "learned from rows of 10"),
     "overflow": (["huge.npy", "--out", "s.npy", "-k", "1", "--dtype", "float16"], "use float32"),
     "nan": (["nan.npy", "--out", "s.npy", "-k", "1"], "NaN or infinite features in row 2"),
@@ -175,7 +193,161 @@ def test_a_wrong_call_is_one_clear_line(case, folder, capsys, monkeypatch):
     np.save(folder / "huge.npy", 1e6 * rows)
     rows[2, 3] = np.nan
     np.save(folder / "nan.npy", rows)
+    np.save(folder / "few.npy", ROWS[:10])
+    np.save(folder / "bare.npy", ROWS)
+    np.save(folder / "l.labels.npy", NAMES)
+    (folder / "plain").write_text("mine")
+    (folder / "config.json").write_text('{"mine": 1}')
+    np.save(folder / "stale.npy", ROWS)
+    (folder / "stale.json").write_text(json.dumps({"run": "r", "images": 290, "fingerprint": "f", "rows": {}}))
+    (folder / "f.json").write_text(json.dumps({"run": "r", "images": 300, "fingerprint": "f", "rows": {}}))
+    answer(capsys, "reduce", "test.parquet", "-k", 4, "--out", "v.npy")
+    (folder / "other").mkdir()
+    write_part(folder / "other/part-00000.parquet", IDS, NAMES, ROWS)
+    (folder / "other/features.json").write_text('{"images": 300}')
+    before = contents(folder)
     arguments, message = WRONG[case]
     lines = refusal(capsys, "reduce", *arguments).strip().splitlines()
-    assert len(lines) == 1 and message in lines[0]
-    assert not (folder / "s.npy").exists()
+    assert len(lines) == 1 and any(one in lines[0] for one in message.split("|"))
+    assert contents(folder) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("source", ["f.npy", "f.parquet", "parts"])
+@pytest.mark.parametrize("out", ["s.npy", "s.parquet", "small"])
+@pytest.mark.parametrize("kind", ["text", "truth"])
+def test_labels_go_along_whatever_they_are(kind, source, out, folder, capsys):
+    labels = np.array([f"class {y}" for y in NAMES]) if kind == "text" else NAMES > 4
+    np.save(folder / "f.labels.npy", labels)
+    write_part(folder / "f.parquet", IDS, labels, ROWS)
+    for i in range(3):
+        part = slice(100 * i, 100 * i + 100)
+        write_part(folder / f"parts/part-{i:05d}.parquet", IDS[part], labels[part], ROWS[part])
+    write_part(folder / "parts/part-00003.parquet", [], None if kind == "truth" else labels[:0], ROWS[:0])
+    if (source, out) == ("f.npy", "small"):
+        return
+    answer(capsys, "reduce", folder / source, "-k", 3, "--out", folder / out)
+    assert np.array_equal(open_features(folder / out).labels, labels)
+
+
+def test_a_folder_of_features_that_have_changed_is_not_gone_on_with(folder, capsys):
+    """Other images, as many, under the same names: the parts that are there are of the old ones."""
+    small = folder / "small"
+    answer(capsys, "reduce", folder / "f.npy", "-k", 5, "--out", folder / "p.npy")
+    arguments = ["reduce", folder / "parts", "--from", folder / "p.npy", "--out", small]
+    answer(capsys, *arguments)
+    answer(capsys, *arguments)
+    write_part(folder / "parts/part-00001.parquet", IDS[100:200], NAMES[100:200], ROWS[100:200] + 1)
+    before = contents(small)
+    assert "of features that have changed since" in refusal(capsys, *arguments)
+    assert contents(small) == before
+
+
+def test_a_folder_of_another_projection_is_not_gone_on_with(folder, capsys):
+    """Of which no more can be said than of the first: all variance is kept, of as many rows."""
+    for name, rows in (("a", ROWS[:60, :6]), ("b", ROWS[60:120, :6])):
+        write_part(
+            folder / f"{name}.parquet", IDS[:60], None, rows + np.random.default_rng(0).normal(size=(60, 6)).astype("f")
+        )
+        answer(capsys, "reduce", folder / f"{name}.parquet", "-k", 6, "--out", folder / f"{name}6.npy")
+    answer(capsys, "reduce", folder / "a.parquet", "--from", folder / "a6.npy", "--out", folder / "small")
+    message = refusal(capsys, "reduce", folder / "a.parquet", "--from", folder / "b6.npy", "--out", folder / "small")
+    assert "reduced in another way" in message
+    assert "rows" in json.loads((folder / "small/features.json").read_text())
+
+
+def test_probe_notices_another_projection_that_keeps_as_much(folder, capsys):
+    for name in ("a", "b"):
+        noise = np.random.default_rng(ord(name)).normal(size=(100, 6)).astype(np.float32)
+        write_part(folder / f"{name}.parquet", IDS[:100], NAMES[:100], ROWS[:100, 18:24] + noise)
+        answer(capsys, "reduce", folder / f"{name}.parquet", "-k", 6, "--out", folder / f"{name}6.parquet")
+    probe = ["probe", folder / "a6.parquet", "--test", folder / "b6.parquet", *QUICK]
+    assert "were not reduced by the same projection" in refusal(capsys, *probe)
+    answer(capsys, "reduce", folder / "b.parquet", "--from", folder / "a6.parquet", "--out", folder / "b6.parquet")
+    answer(capsys, *probe)
+    assert "were learned from the test images" in refusal(
+        capsys, "probe", folder / "b6.parquet", "--test", folder / "a6.parquet", *QUICK
+    )
+
+
+def test_probe_says_what_components_were_learned_from(folder, capsys):
+    answer(capsys, "reduce", folder / "f.parquet", "-k", 6, "--out", folder / "own.parquet")
+    answer(capsys, "reduce", folder / "f.parquet", "--from", folder / "own.parquet", "--out", folder / "given.parquet")
+    for name, words in (
+        ("own", "learned from all rows, those held out included, without labels"),
+        ("given", f"learned from {folder / 'own.parquet'}, without labels"),
+    ):
+        said = answer(capsys, "probe", folder / f"{name}.parquet", *QUICK)
+        assert said["protocol"]["components"] == words
+    assert main(["probe", str(folder / "own.parquet"), *QUICK]) == 0
+    assert "those held out included" in " ".join(capsys.readouterr().out.split())
+    assert "components" not in answer(capsys, "probe", folder / "f.parquet", *QUICK)["protocol"]
+
+
+def test_a_reduction_of_a_reduction_names_both(folder, capsys):
+    answer(capsys, "reduce", folder / "f.npy", "-k", 9, "--out", folder / "nine.npy")
+    answer(capsys, "reduce", folder / "nine.npy", "-k", 3, "--out", folder / "three.npy")
+    first, then = (open_features(folder / f"{name}.npy").card["pca"] for name in ("nine", "three"))
+    assert (then["components"], then["of"], then["after"]) == (3, 9, first)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+@pytest.mark.parametrize("when", ["projecting", "replacing"])
+def test_a_failure_leaves_the_old_files_or_none_that_do_not_belong(suffix, when, folder, capsys, monkeypatch):
+    """While rows are projected all is as it was; between two renames, no card or projection is beside other rows."""
+    out = folder / f"s{suffix}"
+    answer(capsys, "reduce", folder / "f.npy", "-k", 3, "--out", out)
+    before = contents(folder)
+    if when == "projecting":
+        huge = np.concatenate([ROWS, 1e6 * ROWS[:1]])
+        np.save(folder / "huge.npy", huge)
+        np.save(folder / "huge.labels.npy", np.zeros(301, int))
+        before = contents(folder)
+        refusal(capsys, "reduce", folder / "huge.npy", "-k", 2, "--dtype", "float16", "--out", out)
+        assert contents(folder) == before
+        return
+    replace = Path.replace
+
+    def failing(path, target):
+        if Path(target) == out.with_suffix(".projection.safetensors"):
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    main(["reduce", str(folder / "f.npy"), "-k", "5", "--out", str(out), "--quiet"])
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert open_features(out).n_features == 5
+    assert not out.with_suffix(".json").exists()
+    assert "there is no" in refusal(capsys, "reduce", folder / "f.npy", "--from", out, "--out", folder / "t.npy")
+    assert not list(folder.glob(".*parts"))
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    """Nor with their names and labels; in a process of its own."""
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        import numpy as np
+        from ganfeat.feature_files import PartWriter, open_features
+        from ganfeat.projection import fit_projection, project
+
+        def go(n):
+            folder, block = Path(sys.argv[1]), np.random.default_rng(0).normal(size=(5000, 4)).astype(np.float32)
+            with PartWriter(folder / "f.parquet") as part:
+                for i in range(n):
+                    part.write([f"photos/{i}/{j}" for j in range(5000)], block, np.arange(5000))
+            table = open_features(folder / "f.parquet")
+            project(table, fit_projection(table.blocks, 2), folder / "s.parquet")
+            assert open_features(folder / "s.parquet").n_rows == 5000 * n
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        small = go(15)
+        print(go(75) - small)
+    """
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 15

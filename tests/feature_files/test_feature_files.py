@@ -265,3 +265,90 @@ def test_what_memory_does_not_hold_is_mapped_and_leaves_nothing(tmp_path, monkey
         table.array()
     with pytest.raises(InputError, match="no column 'random_init': choose one of features, pixels"):
         table.array("random_init")
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet", "text"])
+def test_batches_are_ids_labels_and_blocks(kind, tmp_path):
+    n, x = 23, rows(23)
+    y = np.array([f"class {i % 3}" for i in range(n)]) if kind == "text" else np.arange(n) % 4
+    if kind == "npy":
+        np.save(tmp_path / "f.npy", x)
+        np.save(tmp_path / "f.labels.npy", y)
+        table = open_features(tmp_path / "f.npy")
+    else:
+        write_part(tmp_path / "f.parquet", names(n), y, x)
+        table = open_features(tmp_path / "f.parquet")
+    found = list(table.batches(5))
+    assert [len(one.features) for one in found] == [5, 5, 5, 5, 3]
+    assert np.array_equal(np.concatenate([one.features for one in found]), x)
+    assert np.array_equal(np.concatenate([one.labels for one in found]), y)
+    assert np.array_equal(table.labels, y)
+    if kind == "npy":
+        assert all(one.ids is None for one in found)
+    else:
+        assert [name for one in found for name in one.ids] == names(n)
+        assert (table.labels.dtype.kind, table.no_labels.dtype.kind) == (y.dtype.kind,) * 2
+
+
+def test_batches_read_the_file_once(tmp_path, monkeypatch):
+    """Not once a batch, as asking the table for its ids and labels in a loop would."""
+    from ganfeat.feature_files import reading
+
+    write_part(tmp_path / "f.parquet", names(50), np.arange(50), rows(50))
+    table, opened, reading_of = open_features(tmp_path / "f.parquet"), [], reading._reading
+    monkeypatch.setattr(reading, "_reading", lambda path: opened.append(path) or reading_of(path))
+    assert sum(len(one.ids) for one in table.batches(3)) == 50
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("labels", [np.array(["b", "a"]), np.array([b"b", b"a"]), ["b", "a"], np.array([True, False])])
+def test_the_first_rows_decide_what_labels_are(labels, tmp_path):
+    """Not a block without rows before them; and truth values are numbers."""
+    with PartWriter(tmp_path / "f.parquet") as part:
+        part.write([], rows(0), labels[:0])
+        part.write(names(2), rows(2), labels)
+        part.write([], rows(0), labels[:0])
+    expected = [1, 0] if not isinstance(labels, list) and labels.dtype == bool else ["b", "a"]
+    assert open_features(tmp_path / "f.parquet").labels.tolist() == expected
+    with PartWriter(tmp_path / "f.parquet") as part:
+        part.write([], rows(0), labels[:0])
+    assert open_features(tmp_path / "f.parquet").shape == (0, 5)
+
+
+@pytest.mark.parametrize("first", [[], None])
+def test_lists_of_no_numbers_are_refused(first, tmp_path):
+    table = pa.table({"id": ["a", "b"], "features": pa.array([first, [1.0]], pa.list_(pa.float32()))})
+    for content in (table, table.slice(0, 0)):
+        pq.write_table(content, tmp_path / "f.parquet")
+        with pytest.raises(InputError, match="has no numbers in its first row of features"):
+            open_features(tmp_path / "f.parquet")
+
+
+def test_categories_and_numbers_as_ids(tmp_path):
+    """As pandas writes them."""
+    labels = pa.array(["cat", None, "dog"]).dictionary_encode()
+    pq.write_table(pa.table({"id": [7, 8, 9], "label": labels, "features": list(rows(3))}), tmp_path / "f.parquet")
+    table = open_features(tmp_path / "f.parquet")
+    assert (table.labels.tolist(), table.ids.tolist()) == (["cat", "", "dog"], ["7", "8", "9"])
+    (batch,) = table.batches()
+    assert (batch.labels.tolist(), batch.ids) == (["cat", "", "dog"], ["7", "8", "9"])
+
+
+def test_parts_are_in_the_order_of_their_numbers(tmp_path):
+    (tmp_path / "f").mkdir()
+    for number in (99_999, 100_000, 2):
+        write_part(tmp_path / f"f/part-{number:05d}.parquet", [str(number)], None, rows(1))
+    (tmp_path / "f/features.json").write_text("{}")
+    assert open_features(tmp_path / "f").ids.tolist() == ["2", "99999", "100000"]
+
+
+def test_a_card_of_other_features_is_refused(tmp_path):
+    np.save(tmp_path / "f.npy", rows(3))
+    write_part(tmp_path / "f.parquet", names(3), None, rows(3))
+    for said in ({"images": 4}, {"images": 3, "features": 6}):
+        (tmp_path / "f.json").write_text(json.dumps({"rows": {}, **said}))
+        for name in ("f.npy", "f.parquet"):
+            with pytest.raises(InputError, match=r"f.json is of [34] images and [56] features, .* has 3 rows of 5"):
+                open_features(tmp_path / name)
+    (tmp_path / "f.json").write_text('{"images": 4}')  # something else
+    assert open_features(tmp_path / "f.npy").shape == (3, 5)

@@ -1,16 +1,21 @@
 """Streaming PCA: scikit-learn's PCA on small data, whatever the blocks; few passes on long rows; refusals."""
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ganfeat import InputError, StreamingPCA
 from ganfeat.feature_files import open_features, write_part
-from ganfeat.projection import Projection, fit_projection
+from ganfeat.projection import Projection, find_projection, fit, fit_projection, projection_of
 
 WAYS = [("covariance", 1), ("sketch", 1), ("sketch", 2), ("sketch", 4)]
 
@@ -204,8 +209,6 @@ def test_files_arrays_and_rows_as_they_come_give_the_same(tmp_path):
 def test_a_few_components_of_many_columns_are_the_exact_ones(monkeypatch, columns):
     """The covariance is finished in tiles, and its leading eigenvectors are found without the others."""
 
-    from ganfeat.projection import fit
-
     monkeypatch.setattr(fit, "_TILE", 16)
     monkeypatch.setattr(fit, "_ALL_AT_ONCE", 32)
     generator = np.random.default_rng(0)
@@ -218,3 +221,164 @@ def test_a_few_components_of_many_columns_are_the_exact_ones(monkeypatch, column
     np.testing.assert_allclose(found.variance, exact.explained_variance_, rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(found.components * exact.components_, axis=1)), 1, atol=1e-4)
     assert found.variance.sum() / exact.explained_variance_.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("spectrum", ["flat", "equal", "falling", "large"])
+def test_leading_components_are_orthonormal_and_hold_what_the_best_hold(spectrum):
+    """Also where the iteration does not settle: of a flat spectrum, and whatever the scale."""
+    n, k = 300, 12
+    variances = {
+        "flat": np.linspace(1, 0.9, n),
+        "equal": np.ones(n),
+        "falling": np.arange(1, n + 1) ** -1.0,
+        "large": np.linspace(120, 100, n),
+    }[spectrum]
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
+    covariance = turned * variances @ turned.T
+    values, components = fit.leading(torch.from_numpy(covariance.copy()), k)
+    np.testing.assert_allclose(components @ components.T, np.eye(k), atol=1e-10)
+    held = np.trace(components @ covariance @ components.T)
+    assert held >= 0.99999 * variances[:k].sum()
+    np.testing.assert_allclose(values, np.diag(components @ covariance @ components.T), rtol=1e-8)
+
+
+def test_leading_falls_back_to_all_eigenvectors(monkeypatch):
+    monkeypatch.setattr(fit, "_SETTLED", 0)
+    monkeypatch.setattr(fit, "_MOST_ITERATIONS", 2)
+    variances = np.linspace(1, 0.9, 100)
+    values, components = fit.leading(torch.diag(torch.from_numpy(variances)), 3)
+    np.testing.assert_allclose(values, variances[:3], rtol=1e-12)
+    np.testing.assert_allclose(np.abs(components), np.eye(100)[:3], atol=1e-6)
+
+
+def test_more_than_2048_columns():
+    """The way that such rows really go: of noise, whose spectrum is flat."""
+    rows = np.random.default_rng(0).normal(size=(200, 2100)).astype(np.float32) + 5
+    found = fit_projection(lambda: [rows], 10)
+    exact = PCA(10, svd_solver="full").fit(rows)
+    np.testing.assert_allclose(found.components @ found.components.T, np.eye(10), atol=1e-5)
+    centred = rows - rows.mean(axis=0, dtype=np.float64)
+    held = np.square(centred @ found.components.T.astype(np.float64)).sum() / (len(rows) - 1)
+    assert held >= 0.9999 * exact.explained_variance_.sum()
+    assert found.variance.sum() == pytest.approx(held, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["covariance", "sketch"])
+def test_looking_at_what_was_learned_so_far_changes_nothing(method):
+    rows = low_rank(noise=0.5)
+    looked, other = (StreamingPCA(4, method=method) for _ in range(2))
+    for part in np.split(rows, [200, 450]):
+        other.partial_fit(part)
+        looked.partial_fit(part)
+        assert looked.components_.shape == (4, 300)
+    np.testing.assert_allclose(looked.explained_variance_, other.explained_variance_, rtol=1e-5)
+    np.testing.assert_allclose(np.abs(np.sum(looked.components_ * other.components_, axis=1)), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["covariance", "sketch"])
+def test_where_there_is_no_float64_the_cpu_learns(method, monkeypatch):
+    rows = low_rank(noise=0.5)
+    expected = fit_projection(cut(rows), 4, method=method)
+    monkeypatch.setattr(fit, "resolve_device", lambda name: torch.device("mps"))
+    assert np.array_equal(fit_projection(cut(rows), 4, method=method).components, expected.components)
+    assert StreamingPCA(4, method=method).partial_fit(rows).components_.shape == (4, 300)
+
+
+@pytest.mark.parametrize("method", ["covariance", "sketch"])
+def test_too_few_rows_are_refused_before_they_are_read(method):
+    read = []
+
+    def blocks():
+        for block in np.split(low_rank(10, 30), 5):
+            read.append(len(block))
+            yield block
+
+    with pytest.raises(InputError, match="cannot be learned from 10 rows of 30 features: give 10 or less"):
+        fit_projection(blocks, 11, method=method, n_rows=10)
+    assert read == [2]  # to know how long they are
+
+
+def test_a_card_is_of_one_projection_only():
+    """Of all components the share of variance is 1, whatever they are."""
+    one, other = (fit_projection(cut(low_rank(60, 8, rank=8, seed=seed)), 8) for seed in (0, 1))
+    assert one.card() | {"sha256": ""} == other.card() | {"sha256": ""}
+    assert one.card() != other.card()
+    again = fit_projection(cut(low_rank(60, 8, rank=8), 7), 8)
+    assert again.card() == one.card()
+    cards = [one.card(), one.first(3).card(), one.first(3, whiten=True).card(), one.first(8, whiten=True).card()]
+    assert len({card["sha256"] for card in cards}) == 4
+
+
+def test_a_file_keeps_the_card(tmp_path):
+    learned = fit_projection(cut(low_rank()), 6, whiten=True)
+    learned.save(tmp_path / "p.safetensors")
+    assert Projection.load(tmp_path / "p.safetensors").card() == learned.card()
+
+
+def saved(path, change, **tensors):
+    """A file of a projection, with some tensors changed."""
+    from safetensors.torch import load_file, save_file
+
+    fit_projection(cut(low_rank(60, 8, rank=8)), 3).save(path)
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    found = load_file(path)
+    save_file(
+        {name: change(t) if name in tensors.get("only", found) else t for name, t in found.items()}, path, metadata
+    )
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_file_of_another_precision_is_read(dtype, tmp_path):
+    again = Projection.load(saved(tmp_path / "p.safetensors", lambda tensor: tensor.to(dtype)))
+    assert (again.mean.dtype, again.components.dtype, again.variance.dtype) == (np.float32, np.float32, np.float64)
+    rows = low_rank(60, 8, rank=8)
+    expected = fit_projection(cut(rows), 3).transform(rows)
+    np.testing.assert_allclose(again.transform(rows), expected, atol=1e-4 if dtype.itemsize >= 4 else 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor.int(), "is int32"),
+        (lambda tensor: torch.full_like(tensor, torch.nan), "has NaN or infinite numbers"),
+        (lambda tensor: tensor[:2], "do not go together|not enough values"),
+    ],
+)
+@pytest.mark.parametrize("name", ["mean", "components", "scale", "variance"])
+def test_a_file_of_no_numbers_is_refused(name, change, message, tmp_path):
+    path = saved(tmp_path / "p.safetensors", change, only=[name])
+    with pytest.raises(InputError, match=f"holds no projection .*({message})"):
+        Projection.load(path)
+
+
+def test_where_a_projection_lies(tmp_path, monkeypatch):
+    """One rule for all options: itself, beside a file, or in a folder."""
+    monkeypatch.chdir(tmp_path)
+    learned = fit_projection(cut(low_rank(60, 8, rank=8)), 3)
+    (tmp_path / "folder.v2").mkdir()
+    np.save("f.npy", np.ones((2, 3)))
+    np.save("bare.npy", np.ones((2, 3)))
+    for name in ("p.safetensors", "f.projection.safetensors", "folder.v2/projection.safetensors"):
+        learned.save(name)
+    for named, expected in (
+        ("p.safetensors", "p.safetensors"),
+        ("f.npy", "f.projection.safetensors"),
+        ("folder.v2", "folder.v2/projection.safetensors"),
+        ("bare.npy", None),
+    ):
+        assert find_projection(Path(named)) == (None if expected is None else Path(expected))
+    with pytest.raises(InputError, match=r"--pca-from bare.npy: there is no bare.projection.safetensors"):
+        projection_of(Path("bare.npy"), "--pca-from")
+    with pytest.raises(InputError, match=r"--pca-from none does not exist"):
+        find_projection(Path("none"), "--pca-from")
+
+
+def test_what_transform_keeps_is_not_pickled():
+    learned = fit_projection(cut(low_rank()), 6)
+    before = pickle.dumps(learned)
+    expected = learned.transform(low_rank())
+    assert len(pickle.dumps(learned)) == len(before)
+    assert np.array_equal(pickle.loads(pickle.dumps(learned)).transform(low_rank()), expected)
+    assert learned._tensors[2] is learned._tensors[2]  # padded once, not at every call

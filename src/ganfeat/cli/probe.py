@@ -112,7 +112,7 @@ def probe(
         raise InputError("--test and --test-labels go together")
     y, labels = _labels_of(features, labels, "LABELS, a .npy file")
     sets = {"ganfeat": _read_rows(features)}
-    card = _read_card(features, len(sets["ganfeat"]))
+    card = _read_card(features)
     missing: list[str] = []
     if baselines:
         missing = _add_baselines(sets, features, card)
@@ -124,7 +124,7 @@ def probe(
     if test is not None:
         y_test, test_labels = _labels_of(test, test_labels, "--test-labels")
         test_sets = {"ganfeat": _read_rows(test)}
-        test_card = _read_card(test, len(test_sets["ganfeat"]))
+        test_card = _read_card(test)
         _check_same((features, test), (card, test_card), baselines)
         _check_projection(features, test)
         if baselines:
@@ -172,6 +172,9 @@ def probe(
     if "pca" in sets:
         rows_seen = "all rows, those held out included" if test is None else "the training rows only"
         held_out["PCA"] = f"fitted on {rows_seen}, without labels"
+    reduced = _table(features).card or {}
+    if test is None and reduced.get("pca"):
+        held_out["components"] = _components(reduced)
     screen.result(
         {
             "features": str(features),
@@ -187,6 +190,8 @@ def probe(
     if test is None:
         also = ", and PCA is fitted on all of them" if "pca" in sets else ""
         screen.say(f"{fifth[0].upper()}{fifth[1:]}{also}.")
+    if "components" in held_out:
+        screen.say(f"The features' components were {held_out['components']}.")
     if card is not None:
         screen.say(
             f"Features of {card.get('run')}: taps {', '.join(map(str, card.get('taps', [])))}; "
@@ -200,34 +205,12 @@ def probe(
     return 0
 
 
-def _read_card(features: Path, rows: int) -> dict[str, Any] | None:
+def _read_card(features: Path) -> dict[str, Any] | None:
     """F.json, which `extract` writes last; None where it is not there, or is some other file."""
-    from ganfeat.errors import InputError
-
-    card = _any_card(features)
+    card = _table(features).card
     if card is None or not {"run", "images", "fingerprint", "rows"} <= set(card) or not isinstance(card["rows"], dict):
         return None
-    if card["images"] != rows:
-        raise InputError(
-            f"{_card_of(features)} is of {card['images']} images, {features} has {rows} rows: extract them again"
-        )
     return card
-
-
-def _card_of(features: Path) -> Path:
-    from ganfeat.feature_files import CARD
-
-    return features / CARD if features.is_dir() else siblings(features)["card"]
-
-
-def _any_card(features: Path) -> dict[str, Any] | None:
-    import json as json_module
-
-    try:
-        card = json_module.loads(_card_of(features).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return card if isinstance(card, dict) else None
 
 
 def _check_same(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...], baselines: bool) -> None:
@@ -255,8 +238,14 @@ def _check_projection(features: Path, test: Path) -> None:
     """Refuse test features that were not reduced as the training features were, also where nothing else is known."""
     from ganfeat.errors import InputError
 
-    learned, other = ((_any_card(path) or {}).get("pca") for path in (features, test))
+    cards = [_table(path).card or {} for path in (features, test)]
+    learned, other = (card.get("pca") for card in cards)
     if learned == other:
+        if learned and _its_own(cards[1]) and not _its_own(cards[0]):
+            raise InputError(
+                f"the components of {features} were learned from the test images of {test}: learn them on the training "
+                "features alone, and apply them to the test features by `ganfeat reduce --from`"
+            )
         return
     reduced, whole = (features, test) if learned else (test, features)
     if learned and other:
@@ -265,6 +254,20 @@ def _check_projection(features: Path, test: Path) -> None:
         f"{test} and {features} were not reduced by the same projection: learn it on the training features alone, and "
         f"apply it to the others by `ganfeat reduce {whole} --from {reduced} --out SMALL`"
     )
+
+
+def _its_own(card: dict[str, Any]) -> bool:
+    """Whether the components of reduced features were learned from these very features."""
+    return card.get("reduced from") is not None and card["reduced from"] == card.get("components learned from")
+
+
+def _components(card: dict[str, Any]) -> str:
+    """What reduced features' components were learned from."""
+    if _its_own(card):
+        return "learned from all rows, those held out included, without labels"
+    if "components learned from" in card:
+        return f"learned from {card['components learned from']}, without labels"
+    return "learned without labels, from images that may be among those held out"
 
 
 def _same_images(files: tuple[Path, Path], cards: tuple[dict[str, Any] | None, ...]) -> bool:
@@ -312,7 +315,7 @@ def is_table(path: Path) -> bool:
     return path.suffix in SUFFIXES and path.suffix != ".npy"
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _table(path: Path) -> FeatureTable:
     from ganfeat.feature_files import open_features
 
@@ -324,7 +327,9 @@ def _labels_of(features: Path, labels: Path | None, wanted: str) -> tuple[NDArra
     from ganfeat.errors import InputError
 
     if labels is not None:
-        return _read_labels(labels), labels
+        from ganfeat.feature_files import read_labels
+
+        return read_labels(labels), labels
     found = _table(features).labels if is_table(features) else None
     if found is None:
         example = f", e.g. {siblings(features)['labels']}" if siblings(features)["labels"].exists() else ""
@@ -332,44 +337,5 @@ def _labels_of(features: Path, labels: Path | None, wanted: str) -> tuple[NDArra
     return found, features
 
 
-def _read_npy(path: Path, what: str) -> Any:
-    import numpy as np
-
-    from ganfeat.errors import InputError
-
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give a .npy file of {what}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no readable .npy file of {what}: {error}") from None
-
-
 def _read_rows(path: Path, column: str = "features") -> Any:
-    import numpy as np
-
-    from ganfeat.arrays import blocks
-    from ganfeat.errors import InputError
-
-    if is_table(path):
-        return _table(path).array(column)
-    rows = _read_npy(path, "features (images x features)")
-    if getattr(rows, "ndim", 0) != 2 or rows.dtype.kind not in "fiu" or not rows.size:
-        raise InputError(
-            f"{path} must hold numbers, images x features, not {getattr(rows, 'dtype', '?')} of shape "
-            f"{getattr(rows, 'shape', '?')}"
-        )
-    if rows.dtype.kind == "f" and not all(np.isfinite(block).all() for block in blocks(rows)):
-        raise InputError(f"{path} has NaN or infinite features: extract them again")
-    return rows
-
-
-def _read_labels(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    from ganfeat.errors import InputError
-
-    y = np.asarray(_read_npy(path, "labels"))
-    if y.ndim != 1 or y.dtype.kind not in "iuUSb":
-        raise InputError(f"{path} must hold one whole number or text an image, not {y.dtype} of shape {y.shape}")
-    return y
+    return _table(path).array(column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,22 +64,25 @@ def reduce(
     from ganfeat.errors import InputError
     from ganfeat.feature_files import open_features
 
-    _check_out(out, features)
+    _check_out(out, features, given)
     if components is None and given is None:
         raise InputError("say how many components to learn, e.g. --components 512, or name a projection by --from")
     table = open_features(features)
     screen.start()
 
-    from ganfeat.checkpoint import write_atomically
     from ganfeat.config import require
-    from ganfeat.projection import Projection, fit_projection, project
+    from ganfeat.projection import Projection, beside, check_target, fit_projection, project, projection_of
 
     require("--seed", seed, int, least=0)
     require("--passes", passes, int, least=1)
+    if components is not None:
+        require("--components", components, int, least=1)
+    check_target(table, out, dtype=dtype)
     if given is not None:
-        source = projection_of(given)
-        learned = Projection.load(source)
-        learned = learned.first(components or learned.n_components, whiten=True if whiten else None)
+        learned = Projection.load(projection_of(given))
+        learned = learned.first(
+            learned.n_components if components is None else components, whiten=True if whiten else None
+        )
     else:
         with screen.stage("learning components", 0) as update:
             learned = fit_projection(
@@ -93,15 +95,10 @@ def reduce(
                 n_rows=table.n_rows,
                 progress=update,
             )
-    card_file, projection_file = beside(out)
-    if not _is_file(out):
-        out.mkdir(exist_ok=True)
-    card_file.unlink(missing_ok=True)
-    with screen.stage("projecting", table.n_rows) as update:
-        project(table, learned, out, dtype=dtype, progress=update)
-    learned.save(projection_file)
     card = _card(table, features, learned, dtype, given)
-    write_atomically(card_file, (json_module.dumps(card, indent=2) + "\n").encode())
+    with screen.stage("projecting", table.n_rows) as update:
+        project(table, learned, out, dtype=dtype, card=card, progress=update)
+    projection_file = beside(out)[1]
     before, after = (4 if dtype == "float32" else 2) * learned.n_components, table.n_features * table.dtype.itemsize
     screen.result({**card, "out": str(out), "projection": str(projection_file)})
     screen.table(
@@ -119,7 +116,7 @@ def reduce(
         screen.say(
             "Learned from all rows, without labels. For test images: --from this projection, not one of their own."
         )
-    if _has_labels(table):
+    if table.has_labels:
         labels = [str(siblings(out)["labels"])] if out.suffix == ".npy" else []
         screen.next(["ganfeat", "probe", str(out), *labels])
     else:
@@ -127,52 +124,54 @@ def reduce(
     return 0
 
 
-def beside(out: Path) -> tuple[Path, Path]:
-    """Where the card and the projection of reduced features are."""
-    from ganfeat.feature_files import CARD
-    from ganfeat.projection import PROJECTION
-
-    if _is_file(out):
-        return out.with_suffix(".json"), out.with_suffix(f".{PROJECTION}")
-    return out / CARD, out / PROJECTION
-
-
-def projection_of(given: Path) -> Path:
-    """The file of a projection: itself, or that which lies beside or in reduced features."""
-    from ganfeat.errors import InputError
-
-    if given.suffix == ".safetensors":
-        return given
-    path = beside(given)[1]
-    if not path.is_file():
-        raise InputError(
-            f"--from {given}: there is no {path}; name a projection (.safetensors), or features that `ganfeat reduce` "
-            "or `ganfeat extract --pca` has written"
-        )
-    return path
-
-
 def _is_file(out: Path) -> bool:
     return out.suffix in (".npy", ".parquet")
 
 
-def _check_out(out: Path, features: Path) -> None:
+def _check_out(out: Path, features: Path, given: Path | None) -> None:
+    import os
+
     from ganfeat.errors import InputError
 
     if _is_file(out) and out.is_dir():
         raise InputError(f"--out {out} is a folder: name a file in it")
     if not _is_file(out) and out.suffix:
         raise InputError(f"--out {out} must end in .npy or .parquet, or name a folder")
-    if not out.parent.is_dir():
+    if not out.absolute().parent.is_dir():
         raise InputError(f"the folder of --out {out} does not exist: mkdir -p {out.parent}")
-    if out.resolve() == features.resolve():
-        raise InputError(f"--out {out} would overwrite the features: choose another name")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise InputError(f"the folder of --out {out} cannot be written to: choose another")
+    for path, what in ((features, "the features"), (given, "what --from names")):
+        if path is not None and (clash := _overwritten(out, path)):
+            raise InputError(f"--out {out} would overwrite {what} ({clash.name}): choose another name or folder")
+
+
+def _overwritten(out: Path, kept: Path) -> Path | None:
+    """What would be written that is one of the files of other features, or of a projection."""
+    from ganfeat.projection import beside
+
+    def files_of(path: Path) -> list[Path]:
+        return [path, *siblings(path).values(), *beside(path), path.with_suffix(".errors.parquet")]
+
+    written = [out]
+    if _is_file(out):
+        written += [*beside(out), *([siblings(out)["labels"]] if out.suffix == ".npy" else [])]
+    if kept.is_dir():
+        folder = kept.resolve()
+        inside = [path for path in written if _is_file(out) and path.resolve().parent == folder]
+        return next((path for path in (*written, *inside) if path.resolve() == folder or path in inside), None)
+    others = {path.resolve() for path in ([kept] if kept.suffix == ".safetensors" else files_of(kept))}
+    return next((path for path in written if path.resolve() in others), None)
 
 
 def _card(table: FeatureTable, features: Path, learned: Projection, dtype: str, given: Path | None) -> dict[str, Any]:
-    """The card of the features, with what has become of them; what lay beside or in them has not come along."""
+    """The card of the features, with what has become of them; what lay beside or in them has not come along.
+
+    What was reduced before names, by "after" in "pca", what it was reduced by.
+    """
     before = table.card or {}
-    rows = {"features": table.n_rows, **({"labels": table.n_rows} if _has_labels(table) else {})}
+    first = before.get("pca")
+    rows = {"features": table.n_rows, **({"labels": table.n_rows} if table.has_labels else {})}
     return {
         **before,
         "images": table.n_rows,
@@ -181,12 +180,6 @@ def _card(table: FeatureTable, features: Path, learned: Projection, dtype: str, 
         "rows": rows,
         "untrained network": None,
         "reduced from": str(features),
-        "pca": learned.card(),
+        "pca": {**learned.card(), **({"after": first} if first else {})},
         "components learned from": str(features if given is None else given),
     }
-
-
-def _has_labels(table: FeatureTable) -> bool:
-    if table.is_npy:
-        return table.path.with_suffix(".labels.npy").exists()
-    return table.label_type is not None

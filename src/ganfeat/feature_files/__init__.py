@@ -6,7 +6,7 @@ of uint8. Row groups are small enough that a reader of one at a time needs littl
 no two are alike, and building one costs many times the writing.
 """
 
-from ganfeat.feature_files.reading import CARD, SUFFIXES, FeatureTable, open_features, read_labels
+from ganfeat.feature_files.reading import CARD, SUFFIXES, FeatureTable, Rows, open_features, read_labels
 from ganfeat.feature_files.writing import PartWriter, write_part
 
-__all__ = ["CARD", "SUFFIXES", "FeatureTable", "PartWriter", "open_features", "read_labels", "write_part"]
+__all__ = ["CARD", "SUFFIXES", "FeatureTable", "PartWriter", "Rows", "open_features", "read_labels", "write_part"]

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ CARD = "features.json"
 """In a folder of parts: written last, so that a folder that has it is whole."""
 _BLOCK_BYTES = 1 << 24
 _MEMORY = 1 << 30
+
+
+class Rows(NamedTuple):
+    """Some rows of a table, in order, as :meth:`FeatureTable.batches` gives them."""
+
+    ids: list[str] | None
+    labels: NDArray[Any] | None
+    features: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,26 @@ class FeatureTable:
         return self.path.suffix == ".npy" and len(self.files) == 1
 
     @property
+    def has_labels(self) -> bool:
+        """Whether :attr:`labels` are there."""
+        return self.path.with_suffix(".labels.npy").exists() if self.is_npy else self.label_type is not None
+
+    @property
+    def no_labels(self) -> NDArray[Any] | None:
+        """Labels of no rows, of the type of :attr:`labels`; None if there are none."""
+        if not self.has_labels:
+            return None
+        if self.is_npy:
+            return self.labels[:0]  # type: ignore[index]
+        return np.empty(0, "U1" if self.label_type == "string" else np.int64)
+
+    def part(self, number: int) -> FeatureTable:
+        """The table of one of :attr:`files`."""
+        file = self.files[number]
+        table = _open_parquet(file, (file,), None)
+        return replace(table, label_type=self.label_type)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(n_rows, n_features)``."""
         return self.n_rows, self.n_features
@@ -73,7 +101,7 @@ class FeatureTable:
         """Names of the rows, strings ``(n_rows,)``; None of a ``.npy`` file, which has none."""
         if self.is_npy:
             return None
-        return np.array([value for value in self._cells("id")], dtype=object)
+        return np.array([one for chunk in self._column_chunks("id") for one in _ids(chunk)], dtype=object)
 
     @property
     def labels(self) -> NDArray[Any] | None:
@@ -83,15 +111,36 @@ class FeatureTable:
             return read_labels(path, self.n_rows) if path.exists() else None
         if self.label_type is None:
             return None
-        unknown: Any = "" if self.label_type == "string" else -1
-        values = [unknown if value is None else value for value in self._cells("label")]
-        return np.array(values, dtype=str if self.label_type == "string" else np.int64)
+        text = self.label_type == "string"
+        parts = [_labels(chunk, text) for chunk in self._column_chunks("label")]
+        return np.concatenate([np.empty(0, "U1" if text else np.int64), *parts])
 
-    def _cells(self, column: str) -> Iterator[Any]:
+    def _column_chunks(self, column: str) -> Iterator[Any]:
         for path in self.files:
             with _reading(path) as file:
-                for chunk in _chunks(file, column):
-                    yield from chunk.to_pylist()
+                for chunk in _chunks(file, [column]):
+                    yield chunk.column(0)
+
+    def batches(self, rows: int | None = None) -> Iterator[Rows]:
+        """Yield ids, labels and features of the rows in order, at most ``rows`` at a time: one reading of the file.
+
+        Parameters
+        ----------
+        rows : int, optional
+            By default about 16 MiB of features.
+
+        Yields
+        ------
+        Rows
+            ``ids``, a list of str, or None of a ``.npy`` file; ``labels``, ndarray of int64 or of strings, or None;
+            ``features``, ndarray ``(at most rows, n_features)``.
+
+        Raises
+        ------
+        InputError
+            As :meth:`blocks`.
+        """
+        yield from self._pieces(rows, "features", named=True)
 
     def blocks(self, rows: int | None = None, column: str = "features") -> Iterator[NDArray[Any]]:
         """Yield the rows in order, at most ``rows`` at a time, by default about 16 MiB of them.
@@ -111,17 +160,24 @@ class FeatureTable:
         InputError
             If the file is damaged, or has NaN or infinite features.
         """
+        for piece in self._pieces(rows, column, named=False):
+            yield piece.features
+
+    def _pieces(self, rows: int | None, column: str, *, named: bool) -> Iterator[Rows]:
         length, dtype = self._column(column)
-        rows = rows or max(1, _BLOCK_BYTES // (length * dtype.itemsize))
+        rows = max(1, _BLOCK_BYTES // (length * dtype.itemsize)) if rows is None else rows
         if rows < 1:
             raise InputError(f"rows={rows} must be 1 or more")
         start = 0
-        for block in self._npy_blocks(rows) if self.is_npy else self._parquet_blocks(rows, column, length):
+        for piece in (
+            self._npy_pieces(rows, named) if self.is_npy else self._parquet_pieces(rows, column, length, named)
+        ):
+            block = piece.features
             if dtype.kind == "f" and not np.isfinite(block).all():
                 first = start + int(np.argmin(np.isfinite(block).all(axis=1)))
                 raise InputError(f"{self.path} has NaN or infinite {column} in row {first}: extract them again")
             start += len(block)
-            yield block
+            yield piece
         if start != self.n_rows:
             raise InputError(f"{self.path} held {self.n_rows} rows when it was opened, and now {start}: open it again")
 
@@ -132,19 +188,27 @@ class FeatureTable:
             raise InputError(f"{self.path} has no column {column!r}: choose one of features, {', '.join(self.columns)}")
         return self.columns[column]
 
-    def _npy_blocks(self, rows: int) -> Iterator[NDArray[Any]]:
-        array = _open_npy(self.path)
+    def _npy_pieces(self, rows: int, named: bool) -> Iterator[Rows]:
+        array, labels = _open_npy(self.path), self.labels if named else None
         for start in range(0, len(array), rows):
-            yield np.asarray(array[start : start + rows])
+            some = slice(start, start + rows)
+            yield Rows(None, None if labels is None else labels[some], np.asarray(array[some]))
             release(array)
 
-    def _parquet_blocks(self, rows: int, column: str, length: int) -> Iterator[NDArray[Any]]:
+    def _parquet_pieces(self, rows: int, column: str, length: int, named: bool) -> Iterator[Rows]:
+        text = self.label_type == "string"
+        others = ["id", *(["label"] if self.label_type is not None else [])] if named else []
         for path in self.files:
             with _reading(path) as file:
-                for chunk in _chunks(file, column):
-                    whole = _as_rows(chunk, length, path, column)
+                for chunk in _chunks(file, [column, *others]):
+                    whole = _as_rows(chunk.column(column), length, path, column)
                     for start in range(0, len(whole), rows):
-                        yield whole[start : start + rows]
+                        part = chunk.slice(start, rows)
+                        yield Rows(
+                            _ids(part.column("id")) if named else None,
+                            _labels(part.column("label"), text) if "label" in others else None,
+                            whole[start : start + rows],
+                        )
 
     def read(self, column: str = "features") -> NDArray[Any]:
         """All rows in memory, ``(n_rows, n_features)``; of a ``.npy`` file, a read-only memory map."""
@@ -239,16 +303,29 @@ def open_features(path: Path | str) -> FeatureTable:
         raise InputError(f"{path} does not exist: give features in .npy or .parquet, or a folder of part-*.parquet")
     if path.suffix == ".npy":
         array = _open_npy(path)
-        return FeatureTable(
-            path, (path,), len(array), array.shape[1], array.dtype, card=_card(path.with_suffix(".json"))
-        )
+        card = _card(path.with_suffix(".json"))
+        return _checked(FeatureTable(path, (path,), len(array), array.shape[1], array.dtype, card=card))
     if path.suffix in SUFFIXES:
-        return _open_parquet(path, (path,), _card(path.with_suffix(".json")))
+        return _checked(_open_parquet(path, (path,), _card(path.with_suffix(".json"))))
     raise InputError(f"{path} is no file of features: give .npy, .parquet, or a folder of part-*.parquet")
 
 
+def _checked(table: FeatureTable) -> FeatureTable:
+    """Refuse a card beside a file that is of other features; any other JSON there is none of ours."""
+    card = table.card or {}
+    if not isinstance(card.get("rows"), dict) or not isinstance(card.get("images"), int):
+        return table
+    said, path = (card["images"], card.get("features", table.n_features)), table.path
+    if said != table.shape:
+        raise InputError(
+            f"{path.with_suffix('.json')} is of {said[0]} images and {said[1]} features, {path} has {table.n_rows} "
+            f"rows of {table.n_features}: extract them again, or, if the card is of something else, move it away"
+        )
+    return table
+
+
 def _open_folder(folder: Path) -> FeatureTable:
-    parts = tuple(sorted(folder.glob("part-*.parquet")))
+    parts = tuple(sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name)))
     if not (folder / CARD).is_file():
         if parts or (folder / "plan.json").is_file():
             raise InputError(
@@ -300,7 +377,12 @@ def _open_parquet(path: Path, files: tuple[Path, ...], card: dict[str, Any] | No
     for file, rows, lists, labels in found:
         if rows and (lists, labels) != first[2:]:
             raise InputError(f"{file} and {first[0]} have other columns: extract both again with the same options")
-    columns = dict(first[2])
+    columns = {name: kept for name, kept in first[2].items() if kept[0]}
+    if "features" not in columns:
+        raise InputError(
+            f"{first[0]} has no numbers in its first row of features, or no rows and lists of any length: extract them "
+            "again"
+        )
     length, dtype = columns.pop("features")
     rows = sum(one[1] for one in found)
     return FeatureTable(path, files, rows, length, dtype, columns, card, first[3])
@@ -327,6 +409,8 @@ def _label_type(schema: pa.Schema, path: Path) -> str | None:
     if "label" not in schema.names:
         return None
     kind = schema.field("label").type
+    if types.is_dictionary(kind):  # categories of pandas
+        kind = kind.value_type
     if types.is_integer(kind):
         return "int64"
     if types.is_string(kind) or types.is_large_string(kind):
@@ -351,10 +435,29 @@ def _reading(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _chunks(file: Any, column: str) -> Iterator[Any]:
-    """A column, one row group after another: `iter_batches` keeps all that it has read until its file is closed."""
+def _chunks(file: Any, columns: list[str]) -> Iterator[Any]:
+    """Columns, one row group after another: `iter_batches` keeps all that it has read until its file is closed."""
     for group in range(file.num_row_groups):
-        yield from file.read_row_group(group, columns=[column]).column(0).chunks
+        yield from file.read_row_group(group, columns=columns).to_batches()
+
+
+def _ids(chunk: Any) -> list[str]:
+    return ["" if one is None else str(one) for one in chunk.to_pylist()]
+
+
+def _labels(chunk: Any, text: bool) -> NDArray[Any]:
+    """Labels of a piece of the column, int64 or strings; -1 or empty where there is none."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_decode()
+    if not text:
+        whole: NDArray[np.int64] = chunk.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+        return whole
+    coded = chunk.cast(pa.string()).fill_null("").dictionary_encode()
+    names = np.array(coded.dictionary.to_pylist() or [""], dtype=str)
+    found: NDArray[np.str_] = names[coded.indices.to_numpy(zero_copy_only=False)]
+    return found
 
 
 def _as_rows(column: Any, length: int, path: Path, name: str) -> NDArray[Any]:

@@ -13,19 +13,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ganfeat import arrays
 from ganfeat.config import require
-from ganfeat.device import resolve_device
 from ganfeat.errors import InputError
 from ganfeat.feature_files import FeatureTable, open_features
-from ganfeat.projection.fit import N_PASSES, finish, fit_projection, resolve_method, start
+from ganfeat.projection.fit import N_PASSES, Covariance, finish, fit_projection, place_of, resolve_method, start
 from ganfeat.projection.linear import Projection
 
 
 class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Principal components, whitened or not, of rows that need not fit into memory.
 
-    ``fit`` reads an array, a memory map or a file of features in blocks. Up to 8,192 columns the result is exact after
-    one pass, the same as :class:`sklearn.decomposition.PCA`'s; for longer rows it is found by ``n_passes`` steps of
-    randomised subspace iteration. ``partial_fit`` takes rows as they come, once.
+    ``fit`` reads an array, a memory map or a file of features in blocks. Up to 2,048 columns the result is exact after
+    one pass, the same as :class:`sklearn.decomposition.PCA`'s; up to 8,192 too, but that few components of so many
+    columns (an eighth or less) may hold up to about a millionth less of the variance than the best, and that those of
+    nearly equal variance may be mixed. For longer rows they are found by ``n_passes`` steps of randomised subspace
+    iteration. ``partial_fit`` takes rows as they come, once; after ``fit``, which keeps no sums, it begins anew.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     random_state : int
         Of ``sketch``.
     device : {"auto", "cpu", "cuda", "mps"}
-        Where components are learned.
+        Where components are learned; the CPU in place of ``mps``, which has no float64.
 
     Attributes
     ----------
@@ -127,7 +128,8 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Take more rows in; the attributes are worked out when they are next needed.
 
-        Beyond 8,192 columns (or with ``method="sketch"``), what is learned is that of a single pass.
+        Beyond 8,192 columns (or with ``method="sketch"``), what is learned is that of a single pass. The first call
+        after ``fit`` begins anew: what ``fit`` learned is replaced, unlike that of scikit-learn's ``IncrementalPCA``.
 
         Parameters
         ----------
@@ -140,7 +142,7 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             method = resolve_method(self.method, self.n_features_in_, self.n_components)
             if self.n_components is not None:
                 require("n_components", self.n_components, int, least=1)
-            place = resolve_device(self.device)
+            place = place_of(self.device)
             sums = start(method, self.n_features_in_, self.n_components, self.oversampling, self.random_state, place)
         for block in source():
             sums.update(block)
@@ -179,7 +181,9 @@ class StreamingPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if "_learned" not in self.__dict__:
             if self.__dict__.get("_sums") is None:
                 raise AttributeError("projection_ is there after fit or partial_fit")
-            self._learned = finish(self._sums, self.n_components, self.whiten, method="one pass")
+            self._sums.flush()
+            sums = self._sums.kept() if isinstance(self._sums, Covariance) else self._sums  # more rows may come
+            self._learned = finish(sums, self.n_components, self.whiten, method="one pass")
         return self._learned
 
     @property

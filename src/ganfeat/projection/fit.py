@@ -1,12 +1,14 @@
 """Principal components of rows that pass by in blocks: exactly, or in few passes where they are long.
 
-Two ways. :class:`Covariance` adds up ``X^T X`` in float64, ``8 n_features ** 2`` bytes, and is exact after one pass.
+Two ways. :class:`Covariance` adds up ``X^T X`` in float64, ``8 n_features ** 2`` bytes, and has all there is to know
+after one pass (its eigenvectors are those of LAPACK, or of many columns and few components :func:`leading`'s).
 :class:`Sketch` multiplies it with few columns, ``X^T (X W)``, in ``16 n_features * n_sketched`` bytes: a step of
 subspace iteration a pass. Rows are cut anew into pieces of one size: the result does not depend on how they came.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,7 +31,7 @@ _TILE = 1024
 _FOLD = 16
 _ALL_AT_ONCE = 2048
 _FEW = 8
-_MOST_ITERATIONS = 50
+_MOST_ITERATIONS, _LEAST_ITERATIONS = 50, 8
 _SETTLED = 1e-6
 
 Blocks = Callable[[], Iterable[NDArray[Any]]]
@@ -104,7 +106,7 @@ class _Sums:
 
 
 class Covariance(_Sums):
-    """``X^T X`` in float64, and the exact principal components of it."""
+    """``X^T X`` in float64, and the principal components of it: exact, but see :func:`leading`."""
 
     dtype = torch.float64
 
@@ -116,6 +118,12 @@ class Covariance(_Sums):
         for start in range(0, self.n_features, _TILE):  # the lower triangle, in tiles
             part = rows[:, start : start + _TILE]
             self.products[start:, start : start + _TILE].addmm_(rows[:, start:].T, part)
+
+    def kept(self) -> Covariance:
+        """The same sums, which :meth:`finish` may use up."""
+        other = copy.copy(self)
+        other.products = self.products.clone()
+        return other
 
     def finish(self, n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Variances ``(n_components,)`` and components ``(n_components, n_features)``; the sums are used up."""
@@ -129,40 +137,59 @@ class Covariance(_Sums):
             covariance[rows, rows] += covariance[rows, rows].tril(-1).T
         if self.n_features > _ALL_AT_ONCE and _FEW * n_components <= self.n_features:
             return leading(covariance, n_components)
-        from scipy.linalg import eigh
+        return _all_at_once(covariance, n_components)
 
-        last = self.n_features - 1
-        values, vectors = eigh(
-            covariance.cpu().numpy(),
-            lower=True,
-            overwrite_a=True,
-            check_finite=False,
-            subset_by_index=[last + 1 - n_components, last],
-        )
-        return np.maximum(values[::-1], 0), vectors[:, ::-1].T
+
+def _all_at_once(covariance: torch.Tensor, n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.linalg import eigh
+
+    last = len(covariance) - 1
+    values, vectors = eigh(
+        covariance.cpu().numpy(),
+        lower=True,
+        overwrite_a=True,
+        check_finite=False,
+        subset_by_index=[last + 1 - n_components, last],
+    )
+    return np.maximum(values[::-1], 0), vectors[:, ::-1].T
 
 
 def leading(covariance: torch.Tensor, n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The first components of a large matrix: subspace iteration until they hold no more variance.
 
-    All eigenvectors of 7,168 columns take a minute or two; 256 of them a few seconds. It ends when another iteration
-    adds less than a millionth to the variance held.
+    All eigenvectors of 7,168 columns take a minute or two; 256 of them a few seconds. It ends when the next iterations
+    would add less than a millionth to the variance held, together; where that is not so in the time that all
+    eigenvectors take, as of a flat spectrum, it computes those. Components are orthonormal; among those whose variances
+    are nearly the same, each may be a mixture of them and of the next.
+
+    Parameters
+    ----------
+    covariance : Tensor of float64 ``(n_features, n_features)``
+        It may be overwritten.
+    n_components : int
+
+    Returns
+    -------
+    variances : ndarray of float64 ``(n_components,)``
+    components : ndarray of float64 ``(n_components, n_features)``
     """
     n_features = len(covariance)
     columns = min(n_features, n_components + max(32, n_components // 2))
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(n_features, columns, generator=generator, dtype=torch.float64).to(covariance.device)
-    held = 0.0
-    for _ in range(_MOST_ITERATIONS):
-        basis = torch.linalg.qr(covariance @ (covariance @ basis))[0]
+    image = torch.randn(n_features, columns, generator=generator, dtype=torch.float64).to(covariance.device)
+    held, gain = 0.0, np.inf
+    for _ in range(min(_MOST_ITERATIONS, max(_LEAST_ITERATIONS, n_features // columns))):
+        basis = torch.linalg.qr(covariance @ (covariance @ image))[0]
         image = covariance @ basis
         values, vectors = torch.linalg.eigh(basis.T @ image)
         before, held = held, float(values[-n_components:].sum())
-        if held - before <= _SETTLED * held:
-            break
-        basis = image
-    components = basis @ vectors[:, -n_components:].flip(1)
-    return values[-n_components:].flip(0).clamp(min=0).cpu().numpy(), components.T.cpu().numpy()
+        earlier, gain = gain, max(0.0, held - before)
+        rate = gain / earlier if gain < earlier else 1.0
+        rest = gain * rate / (1 - rate) if rate < 1 else np.inf  # what is still to come, if it goes on like this
+        if max(gain, rest) <= _SETTLED * held or gain <= 1e-12 * held:
+            components = basis @ vectors[:, -n_components:].flip(1)
+            return values[-n_components:].flip(0).clamp(min=0).cpu().numpy(), components.T.cpu().numpy()
+    return _all_at_once(covariance, n_components)
 
 
 class Sketch(_Sums):
@@ -274,7 +301,8 @@ def fit_projection(
     whiten : bool
         Scale every component to variance 1.
     method : {"auto", "covariance", "sketch"}
-        ``covariance`` is exact in one pass. ``sketch`` is for long rows: a random basis, made better by every pass
+        ``covariance`` needs one pass, and is exact (beyond 2,048 columns with few components: but for a millionth of
+        the variance, see :func:`leading`). ``sketch`` is for long rows: a random basis, made better by every pass
         (subspace iteration), and in the last one the best components within it. ``auto`` takes the former up to
         :data:`MOST_COLUMNS` columns.
     n_passes : int
@@ -284,10 +312,11 @@ def fit_projection(
     random_state : int
         Of ``sketch``.
     device : str
+        Apple's ``mps`` has no float64: there, the CPU is used.
     progress : callable(done, total), optional
         Called after every block, with rows; total counts all passes, and is 0 where ``n_rows`` is not given.
     n_rows : int, optional
-        For ``progress``.
+        How many there are: for ``progress``, and to refuse too few before they are read.
 
     Returns
     -------
@@ -308,10 +337,12 @@ def fit_projection(
         require("n_components", n_components, int, least=1)
     require("n_passes", n_passes, int, least=1)
     require("random_state", random_state, int, least=0)
-    place = resolve_device(device)
+    place = place_of(device)
     first = next(iter(blocks()), None)
     if first is None:
         raise InputError("there are 0 rows to learn components from: give at least 2")
+    if n_rows is not None:
+        _check_rows(n_rows, first.shape[1], n_components)
     method = resolve_method(method, first.shape[1], n_components)
     sums: Any = start(method, first.shape[1], n_components, oversampling, random_state, place)
     passes = n_passes if method == "sketch" else 1
@@ -330,6 +361,24 @@ def fit_projection(
         if seen and sums.n_rows != seen:
             raise InputError(f"the blocks held {seen} rows in one pass and {sums.n_rows} in the next: give the same")
     return finish(sums, n_components, whiten, method=method, passes=passes, random_state=random_state)
+
+
+def place_of(device: str) -> torch.device:
+    """Where sums are kept: they need float64, which Apple's ``mps`` does not have."""
+    place = resolve_device(device)
+    return torch.device("cpu") if place.type == "mps" else place
+
+
+def _check_rows(n_rows: int, n_features: int, n_components: int | None) -> None:
+    if n_rows < 2:
+        raise InputError(f"there is {n_rows} row, 1 sample, to learn components from: give at least 2")
+    if n_components is not None and n_components > n_features:
+        raise InputError(f"n_components={n_components} is more than the {n_features} features a row: give at most that")
+    if n_components is not None and n_components > n_rows:
+        raise InputError(
+            f"n_components={n_components} cannot be learned from {n_rows} rows of {n_features} features: give "
+            f"{min(n_rows, n_features)} or less, or more rows"
+        )
 
 
 def resolve_method(method: str, n_features: int, n_components: int | None) -> str:
@@ -377,14 +426,8 @@ def finish(sums: Any, n_components: int | None, whiten: bool, **about: Any) -> P
         If there are too few rows, or components without variance to be whitened.
     """
     sums.flush()
+    _check_rows(sums.n_rows, sums.n_features, n_components)
     most = min(sums.n_rows, sums.n_features)
-    if sums.n_rows < 2:
-        raise InputError(f"there is {sums.n_rows} row, 1 sample, to learn components from: give at least 2")
-    if n_components is not None and n_components > most:
-        raise InputError(
-            f"n_components={n_components} cannot be learned from {sums.n_rows} rows of {sums.n_features} features: "
-            f"give {most} or less, or more rows"
-        )
     total = sums.total_variance
     values, components = sums.finish(n_components or most)
     if n_components is None and whiten:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,6 +71,14 @@ class Projection:
         """Share of the variance that the components hold, 0 to 1."""
         return float(self.variance.sum() / self.total_variance) if self.total_variance > 0 else 1.0
 
+    @cached_property
+    def sha256(self) -> str:
+        """16 hex digits of a SHA-256 over mean, components and scale: the same only of the same projection."""
+        digest = hashlib.sha256(f"{self.n_components} {self.n_features}".encode())
+        for array in (self.mean, self.components, self.scale):
+            digest.update(np.ascontiguousarray(array, "<f4").data)
+        return digest.hexdigest()[:16]
+
     def card(self) -> dict[str, Any]:
         """What is said of it beside features: plain values, the same only of the same projection."""
         return {
@@ -77,6 +87,7 @@ class Projection:
             "whitened": self.whitens,
             "share of variance": round(self.kept, 6),
             "learned from rows": self.n_rows,
+            "sha256": self.sha256,
         }
 
     def first(self, n_components: int, *, whiten: bool | None = None) -> Projection:
@@ -127,9 +138,7 @@ class Projection:
                 f"the projection was learned from rows of {self.n_features} features, these are {features.shape}: "
                 "extract them with the same run and options"
             )
-        mean, scale = torch.tensor(self.mean), torch.tensor(self.scale)
-        padding = -self.n_components % _COLUMNS  # full tiles: the digits of a row do not depend on its place
-        components = F.pad(torch.from_numpy(_writable(self.components)), (0, 0, 0, padding))
+        mean, scale, components = self._tensors
         out = np.empty((len(features), self.n_components), np.float32)
         rows = torch.zeros(_ROWS, self.n_features)
         for start in range(0, len(features), _ROWS):
@@ -139,6 +148,15 @@ class Projection:
             products = (rows @ components.T)[: len(block), : self.n_components]
             out[start : start + len(block)] = (products * scale).numpy()
         return out
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        padding = -self.n_components % _COLUMNS  # full tiles: the digits of a row do not depend on its place
+        components = F.pad(torch.from_numpy(_writable(self.components)), (0, 0, 0, padding))
+        return torch.tensor(self.mean), torch.tensor(self.scale), components
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_tensors"}
 
     def inverse_transform(self, projected: NDArray[Any]) -> NDArray[np.float32]:
         """Features whose projection this is, with nothing outside the components: ``(n, n_features)``, float32."""
@@ -173,7 +191,7 @@ class Projection:
         from safetensors import safe_open
 
         path = Path(path)
-        tensors = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+        tensors = read_tensors(path)
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
         try:
@@ -181,10 +199,10 @@ class Projection:
             if said["format"] != FORMAT:
                 raise KeyError(said["format"])
             made = cls(
-                mean=tensors["mean"],
-                components=tensors["components"],
-                scale=tensors["scale"],
-                variance=tensors["variance"],
+                mean=_numbers(tensors, "mean", torch.float32),
+                components=_numbers(tensors, "components", torch.float32),
+                scale=_numbers(tensors, "scale", torch.float32),
+                variance=_numbers(tensors, "variance", torch.float64),
                 total_variance=float(said["total_variance"]),
                 n_rows=int(said["n_rows"]),
                 about=dict(said["about"]),
@@ -192,11 +210,28 @@ class Projection:
             rows, columns = made.components.shape
             if made.mean.shape != (columns,) or made.scale.shape != (rows,) or made.variance.shape != (rows,):
                 raise ValueError("its tensors do not go together")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{path} holds no projection ({error}): give the file that --pca or `ganfeat reduce` has written"
             ) from None
         return made
+
+
+def _numbers(tensors: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype) -> NDArray[Any]:
+    """A tensor of a file as an array of the type that is computed with.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold numbers with a fraction, or holds NaN or infinite ones.
+    """
+    tensor = tensors[name]
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
+    array: NDArray[Any] = tensor.to(dtype).numpy()
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinite numbers")
+    return array
 
 
 def whitening(variance: NDArray[np.float64], total: float) -> NDArray[np.float32]:

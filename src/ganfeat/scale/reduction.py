@@ -20,7 +20,7 @@ from ganfeat.data.shards import Candidate, ShardedSource, read_shard
 from ganfeat.errors import InputError
 from ganfeat.feature_files import open_features
 from ganfeat.features import FeatureExtractor
-from ganfeat.projection import PROJECTION, Projection, fit_projection
+from ganfeat.projection import PROJECTION, Projection, find_projection, fit_projection
 from ganfeat.scale.decoding import candidates_of, decoded
 
 SAMPLE = 20_000
@@ -38,21 +38,9 @@ def pca_setting(components: int | None, whiten: bool, given: Path | None) -> dic
         return None
     said = None
     if given is not None:
-        file = _file_of(given)
+        file = find_projection(given, "--pca-from")
         said = hashlib.sha256(file.read_bytes()).hexdigest() if file is not None else str(given.absolute())
     return {"components": components, "whiten": whiten, "from": said}
-
-
-def _file_of(given: Path) -> Path | None:
-    """The projection's file, if one is meant."""
-    inside = given / PROJECTION if given.is_dir() else given.with_suffix(f".{PROJECTION}")
-    if inside.is_file() and given.suffix != ".safetensors":
-        return inside
-    if given.suffix == ".safetensors":
-        if not given.is_file():
-            raise InputError(f"--pca-from {given} does not exist: give a projection, or features to learn it from")
-        return given
-    return None
 
 
 def given_projection(
@@ -66,7 +54,7 @@ def given_projection(
         If it is of features of another length.
     """
     columns = extractor.n_features_out_
-    file = _file_of(given)
+    file = find_projection(given, "--pca-from")
     if file is not None:
         projection = Projection.load(file)
         if projection.n_features != columns:
@@ -74,7 +62,9 @@ def given_projection(
                 f"--pca-from {given} was learned from {projection.n_features:,} features an image, and there are "
                 f"{columns:,}: use the same run, taps and pool"
             )
-        return projection.first(components or projection.n_components, whiten=True if whiten else None)
+        return projection.first(
+            projection.n_components if components is None else components, whiten=True if whiten else None
+        )
     table = open_features(given)
     if table.n_features != columns:
         raise InputError(
