@@ -75,7 +75,8 @@ def main() -> None:
         print(json.dumps({str(images): results[str(images)]}, indent=2), file=sys.stderr)
         for old in (made, features, source):
             shutil.rmtree(old)
-    conclude("million", {"limit_GiB": options.limit, "threads": options.threads, "results": results}, options.out)
+    about = {"limit_GiB": options.limit, "threads": options.threads, "components": options.components}
+    conclude("million", {**about, "results": results}, options.out)
 
 
 def linked(paths: list[Path], folder: Path) -> Path:

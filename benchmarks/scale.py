@@ -10,8 +10,9 @@ better than that.
 - prepare: a folder of JPEG photographs of 256 x 256, to 64 x 64, by 1 and 2 threads, with and without --fast-jpeg,
   beside a loop of plain Pillow (open, convert, resize, crop);
 - extract: a packed set of 32 x 32 x 3 images, a DCGAN's 7,168 features, to parquet shards: one process, two by
-  torchrun, Ray with one actor and two. The rate is that between two sizes of set, so starting up is left out; how long
-  that takes stands beside it;
+  torchrun, Ray with one actor and two; and one process with next to no network (width 4, 448 features), which is what
+  reading and writing allow. The rate is that between two sizes of set, so starting up is left out; how long that takes
+  stands beside it;
 - train: DCGAN, by torchrun with one rank and with two: the same mini-batch for each rank (128, so 256 together), and
   the same together (64 each).
 """
@@ -134,10 +135,11 @@ def preparing(folder: Path, count: int, repeats: int) -> dict[str, Any]:
 def extracting(folder: Path, sizes: list[int], repeats: int) -> dict[str, Any]:
     """Images per second from a packed set to parquet shards, between two sizes of set."""
     sets = {images: packed(folder, images) for images in sizes}
-    run = trained(folder, sets[sizes[0]])
+    run, narrow = trained(folder, sets[sizes[0]], 64), trained(folder, sets[sizes[0]], 4)
     common = ["extract", str(run), "SET", "--out", str(folder / "features"), "--dtype", "float16", "--quiet"]
     kinds = {
         "1 process": [*GANFEAT, *common],
+        "1 process, next to no network": [*GANFEAT, *(str(narrow) if word == str(run) else word for word in common)],
         "2 processes": [*TORCHRUN, "2", "-m", "ganfeat", *common],
         "Ray, 1 actor": [*GANFEAT, *common, "--engine", "ray", "--actors", "1"],
         "Ray, 2 actors": [*GANFEAT, *common, "--engine", "ray", "--actors", "2"],
@@ -237,12 +239,12 @@ def packed(folder: Path, images: int) -> Path:
     return out
 
 
-def trained(folder: Path, made: Path) -> Path:
+def trained(folder: Path, made: Path, width: int) -> Path:
     """A DCGAN after a few steps; what it has learned does not matter for its speed."""
-    run = folder / "run"
+    run = folder / f"run-{width}"
     if not (run / "model.safetensors").exists():
         command = [*GANFEAT, "train", str(made), "--out", str(run), "--limit", "2560", "--max-iter", "1"]
-        timed([*command, "--sheets", "0", "--evaluations", "0", "--quiet"])
+        timed([*command, "--width", str(width), "--sheets", "0", "--evaluations", "0", "--quiet"])
     return run
 
 

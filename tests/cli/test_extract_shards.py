@@ -1,13 +1,17 @@
 """``ganfeat extract`` to parquet, called as a person calls it."""
 
 import json
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganfeat import DCGAN, load, load_images
-from ganfeat.cli import main
+from ganfeat.cli import extract_parts, main
 from ganfeat.feature_files import open_features
 
 
@@ -64,8 +68,6 @@ def test_one_parquet_file_and_what_lies_beside_it(run, tmp_path, capsys):
 
 
 def test_json_names_the_side_table(run, tmp_path, capsys):
-    from PIL import Image
-
     images = tmp_path / "images"
     images.mkdir()
     for i in range(12):
@@ -79,6 +81,91 @@ def test_json_names_the_side_table(run, tmp_path, capsys):
     assert "1 of 13 images cannot be read" in capsys.readouterr().err
     assert call(run, images, "-o", tmp_path / "f.parquet", "-q") == 0
     assert names(tmp_path) == ["f", "f.errors.parquet", "f.json", "f.parquet", "g", "images"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def test_killed_while_joining_nothing_is_lost(run, tmp_path, monkeypatch):
+    """Before each change of a file, of the first file and of one that takes the place of another."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(12):
+        Image.fromarray(load_images("digits").images[i, :, :, 0]).save(images / f"{i:02d}.png")
+    (images / "bad.png").write_bytes(b"")
+    out = tmp_path / "f.parquet"
+    arguments = (run, images, "-o", out, "-q", "--pca", "2", "--part-rows", "5")
+    shown = ["f.errors.parquet", "f.json", "f.parquet", "f.projection.safetensors", "images"]
+    made, stop, joining = [], [0], [False]
+
+    def counted(method):
+        def change(*arguments, **more):
+            if joining[0]:
+                if len(made) >= stop[0]:
+                    raise Killed
+                made.append(arguments)
+            return method(*arguments, **more)
+
+        return change
+
+    def join(*arguments, method=extract_parts.join_parts):
+        joining[0] = True
+        method(*arguments)
+
+    monkeypatch.setattr(extract_parts, "join_parts", join)
+    changes = [(Path, "replace"), (Path, "rename"), (Path, "unlink"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")]
+    for owner, name in changes:
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    expected, kills = None, 0
+    parts, kept = tmp_path / ".f.parquet.parts", tmp_path.with_name("kept")
+    for number in range(60):
+        stop[0] = number
+        made.clear()
+        if number:
+            shutil.copytree(kept, parts)
+        try:
+            assert call(*arguments) == 0
+        except Killed:
+            kills += 1
+        killed = joining[0] and len(made) == number
+        stop[0] = 10**6
+        if not number:
+            shutil.copytree(parts, kept)
+        assert call(*arguments) == 0, number  # joins, or finds that all is done
+        joining[0] = False
+        assert names(tmp_path) == shown, number
+        table, projection = open_features(out), (tmp_path / "f.projection.safetensors").read_bytes()
+        content = (table.read().tobytes(), list(table.ids), projection, table.card)
+        expected = content if expected is None else expected
+        assert content == expected, number
+        (tmp_path / "f.json").write_text('{"plan": "another", "pca": null, "unreadable": 0}')  # so it is made again
+        if not killed:
+            break
+    assert kills > 8
+
+
+def test_a_second_time_nothing_is_done_and_files_of_others_are_left_alone(run, tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "x.npy", load_images("digits").images[:50])
+    out = tmp_path / "f.parquet"
+    (tmp_path / "f.errors.parquet").write_text("mine")
+    assert call(run, tmp_path / "x.npy", "-o", out, "-q") == 2
+    assert "f.errors.parquet is in the way" in capsys.readouterr().err
+    (tmp_path / "f.errors.parquet").rename(tmp_path / "f.json")
+    assert call(run, tmp_path / "x.npy", "-o", out, "-q") == 2
+    assert "f.json is in the way" in capsys.readouterr().err
+    assert (tmp_path / "f.json").read_text() == "mine" and names(tmp_path) == ["f.json", "x.npy"]
+    (tmp_path / "f.json").unlink()
+    assert call(run, tmp_path / "x.npy", "-o", out, "--json", "-q") == 0
+    first = json.loads(capsys.readouterr().out)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("ganfeat.scale.worker.Worker.run", lambda *_: pytest.fail("done again"))
+        assert call(run, tmp_path / "x.npy", "-o", out, "--json", "-q") == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert call(run, tmp_path / "x.npy", "-o", out, "--pool", "2", "-q") == 0  # something else takes its place
+    assert open_features(out).n_features < first["features"]
 
 
 WRONG = {

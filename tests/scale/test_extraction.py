@@ -1,6 +1,10 @@
 """Features in parts: the same rows as the plain way, each image once, whatever happens in between."""
 
 import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +16,6 @@ from ganfeat.errors import InputError
 from ganfeat.feature_files import open_features
 from ganfeat.scale import Options, extract
 from ganfeat.scale import worker as worker_module
-from ganfeat.scale.output import Output
 
 
 @pytest.fixture(scope="module")
@@ -218,37 +221,97 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
-def test_killed_before_any_change_of_a_file_a_part_is_there_with_its_errors_or_not_at_all(
-    run, folder, tmp_path, monkeypatch
-):
-    expected = extract(run, folder, tmp_path / "whole", Options(part_rows=15))
+@contextmanager
+def killed_before_change(number, moment=lambda: True):
+    """Every rename, removal and new folder counts, from the moment on; before this one everything stops."""
+    made = []
+
+    def counted(method):
+        def change(*arguments, **more):
+            if moment():
+                if len(made) >= number:
+                    raise Killed
+                made.append(arguments)
+            return method(*arguments, **more)
+
+        return change
+
+    changes = [(Path, "replace"), (Path, "rename"), (Path, "unlink"), (Path, "mkdir"), (Path, "touch")]
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in [*changes, (shutil, "rmtree"), (os, "rename"), (os, "unlink"), (os, "rmdir")]:
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+        yield made
+
+
+def errors_told(out, name):
+    path = out / "errors" / name
+    return pq.read_table(path)["id"].to_pylist() if path.exists() else []
+
+
+def test_killed_before_any_change_of_a_file_a_part_is_there_with_its_errors_or_not_at_all(run, folder, tmp_path):
+    options, expected = Options(part_rows=15), {}
+    card = extract(run, folder, tmp_path / "whole", options)
+    for name in names(tmp_path / "whole"):
+        ids = pq.read_table(tmp_path / "whole" / name)["id"].to_pylist()
+        expected[name] = (ids, errors_told(tmp_path / "whole", name))
+    assert sum(bool(errors) for _, errors in expected.values()) >= 2
+    out = tmp_path / "begun"
+    with killed_before_change(0, lambda: (out / "plan.json").exists()), pytest.raises(Killed):
+        extract(run, folder, out, options)
+    for name in expected:  # as if the first attempt at each had read it otherwise
+        shutil.copy(tmp_path / "whole" / "errors" / "listing.parquet", out / "errors" / name)
     kills = 0
-    for stop in range(12):
-        out = tmp_path / f"f{stop}"
-        moves = []
-
-        def commit(self, *arguments, stop=stop, moves=moves, method=Output.commit):
-            if len(moves) == stop:
-                raise Killed
-            moves.append(arguments)
-            (self.errors / arguments[0]).write_bytes(b"of an earlier attempt")
-            method(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Output, "commit", commit)
-            try:
-                extract(run, folder, out, Options(part_rows=15))
-            except Killed:
-                kills += 1
-                assert not (out / "features.json").exists() and len(names(out)) == stop
-        assert extract(run, folder, out, Options(part_rows=15)) == expected
-        assert not list((out / "work").glob("attempt-*"))
-        if len(moves) < stop:
+    for number in range(200):
+        again = tmp_path / f"f{number}"
+        shutil.copytree(out, again)
+        try:
+            with killed_before_change(number):
+                assert extract(run, folder, again, options) == card
+        except Killed:
+            kills += 1
+        for name in names(again):
+            ids = pq.read_table(again / name)["id"].to_pylist()
+            assert (ids, errors_told(again, name)) == expected[name], (number, name)
+        if (again / "features.json").exists():
             break
-    assert kills == 3
+        if number % 6 == 0:  # and from there it goes on
+            assert extract(run, folder, again, options) == card
+        shutil.rmtree(again)
+    assert kills > 10
+    assert extract(run, folder, again, options) == card
+    assert not list((again / "work").glob("attempt-*"))
     assert {p.name: p.read_bytes() for p in (tmp_path / "whole").glob("part-*")} == {
-        p.name: p.read_bytes() for p in out.glob("part-*")
+        p.name: p.read_bytes() for p in again.glob("part-*")
     }
+
+
+def test_a_start_that_was_killed_can_be_made_again(run, tmp_path):
+    options, data = Options(pca=2), tmp_path / "x.npy"
+    np.save(data, load_images("digits", limit=40).images)
+    card = extract(run, data, tmp_path / "whole", options)
+    kills = 0
+    for number in range(100):
+        out = tmp_path / f"f{number}"
+        try:
+            with killed_before_change(number):
+                extract(run, data, out, options)
+        except Killed:
+            kills += 1
+        begun = (out / "plan.json").exists()
+        assert extract(run, data, out, options) == card, number
+        if begun:
+            break
+    assert kills >= 8
+
+
+@pytest.mark.parametrize("mine", ["work/thesis.tex", "errors/log.txt", "projection.safetensors", "work/work/x"])
+def test_folders_of_a_person_that_have_our_names_are_left_alone(run, tmp_path, mine):
+    path = tmp_path / "f" / mine
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(InputError, match="other files"):
+        extract(run, "digits", tmp_path / "f")
+    assert [p.name for p in (tmp_path / "f").rglob("*") if p.is_file()] == [path.name] and path.read_text() == "mine"
 
 
 def test_tar_files_whose_number_of_images_is_not_known_before(run, folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,23 @@ def extract_to_parts(
 
     single = out.suffix == ".parquet"
     folder = out.with_name(f".{out.name}.parts") if single else out
+    done = card_beside(out, folder) if single else None
     try:
-        card = extract(run, data, folder, Options(**options), **how, max_skipped=max_skipped, stage=screen.stage)
+        card = extract(
+            run, data, folder, Options(**options), **how, max_skipped=max_skipped, done=done, stage=screen.stage
+        )
     except Elsewhere as error:
         return error.status
     if not is_main():
         return 0
     errors = folder / "errors" if card["unreadable"] else None
     if single:
-        with screen.stage("joining the parts", card["images"]) as update:
-            errors = join_parts(folder, out, card, update)
+        errors = _beside(out)["errors"] if card["unreadable"] else None
+        if card == done:
+            remove_parts(folder)
+        else:
+            with screen.stage("joining the parts", card["images"]) as update:
+                join_parts(folder, out, card, update)
     screen.result({**card, "out": str(out), "errors": None if errors is None else str(errors)})
     pca = card["pca"]
     screen.table(
@@ -69,7 +77,7 @@ def extract_to_parts(
             ),
             ("network", card["network"]),
             ("taps", ", ".join(card["taps"])),
-            ("labels", "in the column label" if "labels" in card["rows"] else "none"),
+            ("labels", _labels(card)),
         ],
     )
     if "labels" in card["rows"]:
@@ -79,49 +87,122 @@ def extract_to_parts(
     return 0
 
 
-def join_parts(folder: Path, out: Path, card: dict[str, Any], update: Any) -> Path | None:
-    """Make one file of a folder of parts, and remove the folder; gives the side table of errors, if there is one.
+def _labels(card: dict[str, Any]) -> str:
+    said = "in the column label" if "labels" in card["rows"] else "none"
+    odd = card["labels left out"]
+    return f"{said}; {odd:,} of another kind were left out" if odd else said
 
-    Beside F.parquet lie F.json, F.projection.safetensors and F.errors.parquet, as far as there is something to say.
-    Killed at any moment, the folder is still there, or the file is whole.
+
+def _beside(out: Path) -> dict[str, Path]:
+    """The files that belong to F.parquet."""
+    from ganfeat.cli.extract import siblings
+    from ganfeat.projection import PROJECTION
+
+    return {
+        "projection": out.with_suffix(f".{PROJECTION}"),
+        "errors": out.with_suffix(".errors.parquet"),
+        "card": siblings(out)["card"],
+    }
+
+
+def card_beside(out: Path, folder: Path) -> dict[str, Any] | None:
+    """The card of F.parquet, if it is there and whole.
+
+    Raises
+    ------
+    InputError
+        If a file that would be written beside F.parquet is there and none of an earlier F.parquet.
+    """
+    import json
+
+    from ganfeat.errors import InputError
+
+    beside = _beside(out)
+    try:
+        card = json.loads(beside["card"].read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        card = None
+    if isinstance(card, dict) and isinstance(card.get("plan"), str):
+        wanted = [
+            out,
+            *([beside["projection"]] if card["pca"] else []),
+            *([beside["errors"]] if card["unreadable"] else []),
+        ]
+        return card if all(path.exists() for path in wanted) else None
+    if not (folder / "plan.json").exists():  # else joining them was broken off
+        foreign = next((path for path in beside.values() if path.exists()), None)
+        if foreign is not None:
+            raise InputError(
+                f"{foreign} is in the way, and is not of an earlier {out.name}: move it, or choose another --out"
+            )
+    return None
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove a folder of parts; killed meanwhile, what is left is not taken for one."""
+    rubbish = folder.with_name(f"{folder.name}.done")
+    shutil.rmtree(rubbish, ignore_errors=True)
+    if (folder / "plan.json").exists():
+        folder.rename(rubbish)
+        shutil.rmtree(rubbish)
+
+
+def join_parts(folder: Path, out: Path, card: dict[str, Any], update: Any) -> None:
+    """Make one file of a folder of parts, and remove the folder.
+
+    Beside F.parquet lie F.json, F.projection.safetensors and F.errors.parquet, as far as there is something to say. The
+    folder is kept until the card is there, which is written last: killed at any moment, the same call does it again.
     """
     import json
 
     import pyarrow.parquet as pq
 
     from ganfeat.checkpoint import write_atomically
-    from ganfeat.cli.extract import siblings
     from ganfeat.feature_files import PartWriter
     from ganfeat.files import replacing
-    from ganfeat.parquet import batches
     from ganfeat.projection import PROJECTION
 
-    siblings(out)["card"].unlink(missing_ok=True)
+    beside = _beside(out)
+    beside["card"].unlink(missing_ok=True)
     lists = ["features", *(["pixels", "random_init"] if "pixels" in card["rows"] else [])]
     with PartWriter(out) as whole:
         for part in sorted(folder.glob("part-*.parquet")):
-            with pq.ParquetFile(part) as file:
-                for batch in batches(file, 1024):
-                    rows = {
-                        name: batch.column(name).flatten().to_numpy().reshape(len(batch), -1)
-                        for name in lists
-                        if len(batch)
-                    }
-                    if rows:
-                        labels = batch.column("label").to_pylist() if "labels" in card["rows"] else None
-                        whole.write(batch.column("id").to_pylist(), rows.pop("features"), labels, **rows)
-                    update(whole.rows)
-    projection, errors = out.with_suffix(f".{PROJECTION}"), out.with_suffix(".errors.parquet")
-    for path in (projection, errors):
-        path.unlink(missing_ok=True)
+            for batch in _batches(part):
+                rows = {
+                    name: batch.column(name).flatten().to_numpy().reshape(len(batch), -1)
+                    for name in lists
+                    if len(batch)
+                }
+                if rows:
+                    labels = batch.column("label").to_pylist() if "labels" in card["rows"] else None
+                    whole.write(batch.column("id").to_pylist(), rows.pop("features"), labels, **rows)
+                update(whole.rows)
     if card["pca"]:
-        (folder / PROJECTION).replace(projection)
+        write_atomically(beside["projection"], (folder / PROJECTION).read_bytes())
+    else:
+        beside["projection"].unlink(missing_ok=True)
     if card["unreadable"]:
         tables = sorted((folder / "errors").glob("*.parquet"))
         schema = pq.read_schema(tables[0])
-        with replacing(errors) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with (
+            replacing(beside["errors"]) as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        ):
             for table in tables:
-                writer.write_table(pq.read_table(table))
-    write_atomically(siblings(out)["card"], (json.dumps(card, indent=2) + "\n").encode())
-    shutil.rmtree(folder)
-    return errors if card["unreadable"] else None
+                for batch in _batches(table):
+                    writer.write_batch(batch)
+    else:
+        beside["errors"].unlink(missing_ok=True)
+    write_atomically(beside["card"], (json.dumps(card, indent=2) + "\n").encode())
+    remove_parts(folder)
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Rows of a part, few at a time; it is opened anew for each row group, since a file keeps what was read of it."""
+    from ganfeat.parquet import batches, opened
+
+    with opened(path) as file:
+        groups = file.num_row_groups
+    for group in range(groups):
+        with opened(path) as file:
+            yield from batches(file, 1024, groups=[group])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ganfeat.config import require
 from ganfeat.data import load_images
 from ganfeat.data.bundled import BUNDLED
-from ganfeat.data.shards import ROWS, ShardedSource, open_shards
+from ganfeat.data.decode import UnreadableImageError
+from ganfeat.data.shards import ROWS, ShardedSource, decode, open_shards, read_shard
 from ganfeat.errors import InputError
 from ganfeat.estimators import load
+from ganfeat.estimators.hub import given_name
 from ganfeat.features import FeatureExtractor
-from ganfeat.projection import PROJECTION
 from ganfeat.scale.networks import Networks, extractor_settings
 from ganfeat.scale.output import Output
 from ganfeat.scale.plan import Plan, make_plan, weights_of
@@ -97,20 +99,53 @@ class Options:
             raise InputError("--recalibrate-on needs --bn recalibrate")
 
 
-def absolute(source: str) -> str:
-    """A path as every process finds it; names of bundled sets and of the Hub as they are."""
-    if source in BUNDLED or source.partition(":")[0] in ("hf", "hf-hub") or "://" in source:
-        return source
-    path = Path(source).expanduser()
-    return str(path.absolute() if ".." not in path.parts else path.resolve())
+def absolute(path: str) -> str:
+    """A path as every process finds it."""
+    place = Path(path).expanduser()
+    return str(place.absolute() if ".." not in place.parts else place.resolve())
 
 
-def begin(output: Output, run: str, data: str, options: Options, *, device: str, batch_size: int, stage: Stage) -> Plan:
-    """Find the plan of the folder, if it is the same; else make it, with all that workers need.
+def absolute_run(run: str) -> str:
+    """A run folder as every process finds it; a name of the Hub as it is."""
+    return run if run.startswith("hf-hub:") or "://" in run else absolute(run)
+
+
+def absolute_data(data: str) -> str:
+    """Images as every process finds them; names of bundled sets and of the Hub as they are."""
+    return data if data in BUNDLED or "://" in data else absolute(data)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An extraction as it is asked for, checked; nothing is written yet.
 
     Parameters
     ----------
-    output : Output
+    run : str
+    gan : estimator
+    extractor : FeatureExtractor
+        Of the stored batch-norm statistics.
+    source : ShardedSource
+    settings : dict
+        Of the plan.
+    options : Options
+    batch_size : int
+    """
+
+    run: str
+    gan: Any
+    extractor: FeatureExtractor
+    source: ShardedSource
+    settings: dict[str, Any]
+    options: Options
+    batch_size: int
+
+
+def look(run: str, data: str, options: Options, *, device: str, batch_size: int, stage: Stage) -> Wanted:
+    """Open the run and list the images.
+
+    Parameters
+    ----------
     run, data : str
         Absolute.
     options : Options
@@ -122,7 +157,7 @@ def begin(output: Output, run: str, data: str, options: Options, *, device: str,
     Raises
     ------
     InputError
-        If something is wrong with an option, the images or the run, or the folder holds something else.
+        If something is wrong with an option, the images or the run.
     """
     options.check()
     gan = load(run, device=device)
@@ -161,19 +196,36 @@ def begin(output: Output, run: str, data: str, options: Options, *, device: str,
         "baselines": untrained,
         "pca": pca_setting(options.pca, options.whiten, options.pca_from),
     }
+    return Wanted(run, gan, extractor, source, settings, options, batch_size)
+
+
+def begin(output: Output, wanted: Wanted, stage: Stage) -> Plan:
+    """Find the plan of the folder, if it is the same; else make it, with all that workers need.
+
+    Parameters
+    ----------
+    output : Output
+    wanted : Wanted
+    stage : callable(name, total) -> context manager
+
+    Raises
+    ------
+    InputError
+        If the images cannot be turned into what the network takes, or the folder holds something else.
+    """
+    gan, settings, source = wanted.gan, wanted.settings, wanted.source
     plan = Plan.read(output)
     if plan is not None:
         plan.check_same(settings, output)
         return plan
-    _check_empty(output)
-    output.path.mkdir(exist_ok=True)
-    output.work.mkdir(exist_ok=True)
-    networks, calibrated = _networks(gan, extractor, source, settings, options, batch_size=batch_size, stage=stage)
+    _check_channels(source, settings["image_shape"])
+    output.make()
+    networks, calibrated = _networks(wanted, stage)
     networks.save(output)
     about = {
-        "run": run,
-        "network": gan.describe(network),
-        "tapped network": network,
+        "run": given_name(wanted.run),
+        "network": gan.describe(settings["network"]),
+        "tapped network": settings["network"],
         "method": gan.method,
         **({"learned": "with labels"} if gan.supervised else {}),
         "features": networks.n_features,
@@ -187,51 +239,52 @@ def begin(output: Output, run: str, data: str, options: Options, *, device: str,
     return plan
 
 
-def _check_empty(output: Output) -> None:
-    """A folder without a plan may hold what a killed start has left, and nothing else."""
-    if not output.path.exists():
+def _check_channels(source: ShardedSource, shape: Sequence[int]) -> None:
+    """Refuse pixels that a worker could not bring to the network's channels, before anything is written."""
+    size, _, channels = shape
+    first = next((one for shard in islice(source.shards(), 1) for one in read_shard(shard)), None)
+    try:
+        if first is not None:
+            decode(first, size, channels)
+    except UnreadableImageError:
         return
-    ours = {"work", "errors", PROJECTION}
-    others = sorted(e.name for e in os.scandir(output.path) if e.name not in ours and ".tmp-" not in e.name)
-    if others:
-        more = " …" if len(others) > 3 else ""
+    except InputError:
+        own = first.item.shape[-1] if first is not None and isinstance(first.item, np.ndarray) else 3
         raise InputError(
-            f"--out {output.path} holds other files ({', '.join(others[:3])}{more}) and no plan.json: name a new folder"
-        )
-    for left in (output.work, output.errors):
-        shutil.rmtree(left, ignore_errors=True)
+            f"the images in {source.name} have {own} channels and the network takes {channels}: save them with "
+            f"{channels}, e.g. images[..., :{channels}]"
+            if own > channels
+            else f"the images in {source.name} have {own} channels, and the network takes {channels}: give others, or "
+            "another run"
+        ) from None
 
 
-def _networks(
-    gan: Any,
-    extractor: FeatureExtractor,
-    source: ShardedSource,
-    settings: dict[str, Any],
-    options: Options,
-    *,
-    batch_size: int,
-    stage: Stage,
-) -> tuple[Networks, str | None]:
+def _networks(wanted: Wanted, stage: Stage) -> tuple[Networks, str | None]:
     """The networks as the plan wants them, and the images that batch norms were estimated on, in words."""
+    gan, extractor, options = wanted.gan, wanted.extractor, wanted.options
     height, _, channels = gan.image_shape_
-    wanted = {"network": settings["network"], "bn": options.bn, **extractor_settings(settings, batch_size)}
+    like = {
+        "network": wanted.settings["network"],
+        "bn": options.bn,
+        **extractor_settings(wanted.settings, wanted.batch_size),
+    }
     calibration = None
     if options.recalibrate_on is not None:
         with stage("recalibrating", 0):
             calibration = load_images(
                 options.recalibrate_on, size=height, channels=channels if channels in (1, 3) else None
             )
-            extractor = gan.extractor(**wanted).fit(calibration)
+            extractor = gan.extractor(**like).fit(calibration)
     networks = Networks(extractor)
     if options.baselines:
         twin = gan.random_init() if options.seed is None else gan.random_init(calibration, random_state=options.seed)
-        networks.untrained = twin.extractor(**wanted)
+        networks.untrained = twin.extractor(**like)
         if calibration is not None:
             networks.untrained.fit(calibration)
     if options.pca_from is not None:
         networks.projection = given_projection(options.pca_from, options.pca, options.whiten, extractor, stage)
     elif options.pca is not None:
-        networks.projection = learned_projection(extractor, source, options.pca, options.whiten, stage)
+        networks.projection = learned_projection(extractor, wanted.source, options.pca, options.whiten, stage)
     return networks, None if calibration is None else calibration.source
 
 

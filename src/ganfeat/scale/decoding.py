@@ -10,13 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.data.decode import UnreadableImageError
+from ganfeat.data.packed import PackedSet, open_set
 from ganfeat.data.shards import Candidate, Shard, decode, read_shard
+from ganfeat.errors import InputError
 from ganfeat.scale.output import Unread
 
 AHEAD = 2
@@ -69,6 +71,55 @@ def candidates_of(shard: Shard, count: int | None, limit: int | None) -> Iterato
     for row, candidate in enumerate(islice(read_shard(shard), last + 1)):
         if row in wanted:
             yield candidate
+
+
+def blocks_of(
+    number: int,
+    shard: Shard,
+    count: int | None,
+    limit: int | None,
+    size: int,
+    channels: int,
+    batch: int,
+    pool: ThreadPoolExecutor,
+    in_flight: int = 6,
+) -> Iterator[Block]:
+    """The images of a shard, or those of an evenly spaced choice, as pixels.
+
+    Parameters
+    ----------
+    number : int
+        The shard's.
+    shard : Shard
+    count, limit : int or None
+        As :func:`chosen` takes them.
+    size, channels, batch, pool, in_flight
+        As :func:`decoded` takes them.
+    """
+    if shard.kind == "packed":
+        found = open_set(shard.paths[0], shard.details["size"])
+        if found.images.shape[1:] == (size, size, channels):
+            return _stored(number, shard, found, chosen(shard, count, limit), batch)
+    return decoded(number, candidates_of(shard, count, limit), size, channels, batch, pool, in_flight)
+
+
+def _stored(number: int, shard: Shard, found: PackedSet, rows: NDArray[np.int64] | None, batch: int) -> Iterator[Block]:
+    """Images of a packed set, which are pixels already."""
+    if len(found) < shard.stop:
+        raise InputError(f"{shard.paths[0]} is not the set that it was: start again")
+    known: Iterator[tuple[Any, ...]] = found.rows(
+        ("id", "label") if found.card["labelled"] else ("id",), shard.start, shard.stop
+    )
+    if rows is not None:
+        wanted = frozenset(rows.tolist())
+        known = (row for place, row in enumerate(known) if place in wanted)
+    length = shard.stop - shard.start if rows is None else len(rows)
+    for first in range(0, max(1, length), batch):
+        some = list(islice(known, batch))
+        places = slice(shard.start + first, shard.start + first + len(some))
+        images = found.images[places if rows is None else shard.start + rows[first : first + batch]]
+        labels = [row[1] for row in some] if found.card["labelled"] else [None] * len(some)
+        yield Block(number, [row[0] for row in some], labels, np.array(images), [])
 
 
 def decoded(
@@ -128,6 +179,9 @@ def _mapped(
     waiting: deque[Future[list[tuple[Candidate, NDArray[np.uint8] | str]]]] = deque()
     try:
         while chunk := list(islice(source, _CHUNK)):
+            if not waiting and all(_is_ready(candidate, size, channels) for candidate in chunk):
+                yield from work(chunk)  # nothing to do for a thread
+                continue
             waiting.append(pool.submit(work, chunk))
             if len(waiting) >= in_flight:
                 yield from waiting.popleft().result()
@@ -136,6 +190,10 @@ def _mapped(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _is_ready(candidate: Candidate, size: int, channels: int) -> bool:
+    return isinstance(candidate.item, np.ndarray) and candidate.item.shape == (size, size, channels)
 
 
 def _pixels(candidate: Candidate, size: int, channels: int) -> NDArray[np.uint8] | str:

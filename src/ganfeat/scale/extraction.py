@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from ganfeat.distributed import rank, world_size
 from ganfeat.distributed.team import Team, joined
 from ganfeat.errors import InputError
-from ganfeat.scale.begin import Options, Stage, absolute, begin, no_stage
+from ganfeat.scale.begin import Options, Stage, Wanted, absolute, absolute_data, absolute_run, begin, look, no_stage
 from ganfeat.scale.finish import Tally, finish, read_card
 from ganfeat.scale.local import run_here, share_of, wait_for
 from ganfeat.scale.output import Done, Output, read_done
-from ganfeat.scale.plan import Plan
+from ganfeat.scale.plan import Plan, digest_of
 
 ENGINES = ("local", "ray")
 
@@ -31,6 +31,7 @@ def extract(
     device: str = "auto",
     batch_size: int = 256,
     max_skipped: float = 0.1,
+    done: Mapping[str, Any] | None = None,
     stage: Stage = no_stage,
 ) -> dict[str, Any]:
     """Turn images into features in a folder of parquet parts; what is there already is not done again.
@@ -54,6 +55,9 @@ def extract(
     batch_size : int
     max_skipped : float or int
         How many images may be unreadable: a share of all, or a number.
+    done : dict, optional
+        The card of features that lie elsewhere, as one file. If they are what is asked for, it is given back, and
+        nothing is done.
     stage : callable(name, total) -> context manager
         Shows progress.
 
@@ -85,12 +89,23 @@ def extract(
     output = Output(Path(absolute(str(out))))
     if not output.path.parent.is_dir():
         raise InputError(f"the folder of --out {out} does not exist: mkdir -p {output.path.parent}")
-    run, data = absolute(str(run)), absolute(str(data))
+    run, data = absolute_run(str(run)), absolute_data(str(data))
     with joined(device) as team:
 
+        def looked() -> Wanted | None:
+            if not team.is_main:
+                return None
+            return look(run, data, options, device=device, batch_size=batch_size, stage=stage)
+
+        wanted = team.in_turn(team.rank > 0, looked)
+        if team.told(
+            lambda: done is not None and wanted is not None and done.get("plan") == digest_of(wanted.settings)
+        ):
+            return dict(done or {})
+
         def ready() -> Plan:
-            if team.is_main:
-                return begin(output, run, data, options, device=device, batch_size=batch_size, stage=stage)
+            if wanted is not None:
+                return begin(output, wanted, stage)
             plan = Plan.read(output)
             if plan is None:
                 raise InputError(f"rank {rank()} does not see {output.plan}: all machines must see the same folders")
@@ -120,7 +135,7 @@ def extract(
         _watch(work, tally, stage, None if team.size > 1 else plan.images, len(missing))
         if team.size > 1:
             with stage("waiting for the others", plan.shards) as update:
-                for left in wait_for(plan, output, lambda: team._heed(team._failed())):
+                for left in wait_for(plan, output, lambda: team.heed(team.failed())):
                     update(plan.shards - left)
         return _end(team, output, plan, max_skipped)
 

@@ -108,7 +108,7 @@ def finish(output: Output, plan: Plan, max_skipped: float) -> dict[str, Any]:
         raise InputError(f"{output.path} holds {foreign[0]}, which is not of its plan: delete it, and run again")
     shards = ShardList(output)
     tally = Tally(plan, output, max_skipped)
-    rows = pixels = 0
+    rows = pixels = odd = 0
     for shard, name in enumerate(expected):
         found, errors, noted = read_done(output, name)
         wanted = _candidates(plan, shards, shard)
@@ -119,13 +119,13 @@ def finish(output: Output, plan: Plan, max_skipped: float) -> dict[str, Any]:
                 "again"
             )
         tally.add(Done(shard, found, errors))
-        rows, pixels = rows + found, pixels + int(noted["pixels"], 16)
+        rows, pixels, odd = rows + found, pixels + int(noted["pixels"], 16), odd + int(noted.get("odd_labels", 0))
     tally.check(ended=True)
     if not rows:
         raise InputError(f"no image in {plan.source} can be read: {output.errors} says why")
     if count_rows(output.errors / LISTING) != plan.listed:
         raise InputError(f"{output.errors / LISTING} is not as it was written: extract into another folder")
-    card = _card(output, plan, rows, tally.unread, f"{pixels % MODULUS:064x}")
+    card = _card(output, plan, rows, tally.unread, f"{pixels % MODULUS:064x}", odd)
     write_atomically(output.card, (json.dumps(card, indent=2) + "\n").encode())
     output.sweep(every=True)
     return card
@@ -140,7 +140,7 @@ def _candidates(plan: Plan, shards: ShardList, number: int) -> int | None:
     return shard.stop - shard.start if rows is None else len(rows)
 
 
-def _card(output: Output, plan: Plan, rows: int, unread: int, pixels: str) -> dict[str, Any]:
+def _card(output: Output, plan: Plan, rows: int, unread: int, pixels: str, odd: int) -> dict[str, Any]:
     settings, about = plan.settings, plan.about
     columns = [
         "features",
@@ -161,10 +161,12 @@ def _card(output: Output, plan: Plan, rows: int, unread: int, pixels: str) -> di
         "image_shape": settings["image_shape"],
         "fingerprint": pixels,
         "rows": dict.fromkeys(columns, rows),
+        "labels left out": odd,
         "parts": plan.shards,
         "unreadable": unread,
         "skipped": [{"source": s.source, "reason": s.reason} for s in named],
         "classes": None if plan.classes is None else list(plan.classes),
+        "plan": plan.digest,
     }
 
 

@@ -11,7 +11,7 @@ from ganfeat.scale.plan import Plan
 from ganfeat.scale.worker import Worker
 
 PATIENCE = 3600.0
-"""Seconds that the first process waits for the others while none of them finishes a shard."""
+"""Seconds that a process waits for the others while nothing that they write grows."""
 
 
 def run_here(output: Output, run: str, missing: Sequence[int], *, device: str, batch_size: int) -> Generator[Done]:
@@ -49,23 +49,28 @@ def wait_for(plan: Plan, output: Output, heed: Callable[[], object], patience: f
     heed : callable
         Called while waiting; raises where another process has failed.
     patience : float
-        Seconds without a new part after which the others are given up.
+        Seconds without a new part, and without growth of one that is being written, after which the others are given
+        up.
 
     Raises
     ------
     RunError
         If they are.
     """
-    left, since, pause = plan.shards, time.monotonic(), 0.05
+    left, since, pause, signs = plan.shards, time.monotonic(), 0.05, output.signs_of_life()
     while missing := len(plan.missing(output)):
         heed()
         if missing < left:
             left, since = missing, time.monotonic()
             yield missing
-        elif time.monotonic() - since > patience:
-            raise RunError(
-                f"{missing} parts are missing and none has come for {patience / 60:.0f} minutes: other processes are "
-                "gone or hang. Stop them, and run the same command again: it does what is missing"
-            )
+        elif time.monotonic() - since > patience / 4:
+            seen, signs = signs, output.signs_of_life()
+            if signs != seen:
+                since = time.monotonic()
+            elif time.monotonic() - since > patience:
+                raise RunError(
+                    f"{missing} parts are missing and nothing was written for {patience / 60:.0f} minutes: other "
+                    "processes are gone or hang. Stop them, and run the same command again: it does what is missing"
+                )
         time.sleep(pause)
         pause = min(1.5 * pause, 2.0)

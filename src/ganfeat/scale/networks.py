@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.checkpoint import read_tensors, write_atomically
+from ganfeat.errors import InputError
 from ganfeat.features import FeatureExtractor
 from ganfeat.projection import PROJECTION, Projection
 from ganfeat.scale.output import Output
+from ganfeat.scale.plan import gone
 
 _EXTRACTOR = ("taps", "at", "pool", "pooling", "mirror", "dtype", "precision")
 _NETWORK, _UNTRAINED = "network.safetensors", "untrained.safetensors"
@@ -74,8 +76,13 @@ class Networks:
         Raises
         ------
         InputError
-            If the run is not that of the plan.
+            If the run is not that of the plan, or the numbers are gone.
         """
+        names = [_NETWORK, *([_UNTRAINED] if settings["baselines"] else [])]
+        paths = [output.work / name for name in names] + ([output.path / PROJECTION] if settings["pca"] else [])
+        for path in paths:
+            if not path.exists():
+                raise gone(path, output)
         return cls(
             _read(output.work / _NETWORK, gan, settings, batch_size),
             _read(output.work / _UNTRAINED, gan, settings, batch_size) if settings["baselines"] else None,
@@ -100,8 +107,6 @@ def _write(path: Path, extractor: FeatureExtractor) -> None:
 
 
 def _read(path: Path, gan: Any, settings: Mapping[str, Any], batch_size: int) -> FeatureExtractor:
-    from ganfeat.errors import InputError
-
     extractor: FeatureExtractor = gan.extractor(
         settings["network"], bn="eval", **extractor_settings(settings, batch_size)
     )

@@ -7,7 +7,7 @@
       errors/part-00000.parquet …  what could not be read: id, source, reason; only of shards that had such
       errors/listing.parquet       what was found unreadable before any shard was
       plan.json              what is made of what: of another plan, nothing is written here
-      work/                  the list of shards, weights, and what is being written now
+      work/                  the list of shards, weights, and what is being written now; not needed once there is a card
       features.json          the card; written last, so a folder that has it is whole
 
 A part is written under a name that no other attempt has, flushed, and renamed; its errors are in place before. So the
@@ -22,7 +22,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,10 +32,12 @@ from ganfeat.data.images import Skipped
 from ganfeat.errors import InputError, RunError
 from ganfeat.feature_files import CARD
 from ganfeat.files import flush_folder
-from ganfeat.parquet import batches
+from ganfeat.parquet import batches, opened
+from ganfeat.projection import PROJECTION
 
 LISTING = "listing.parquet"
 _ROWS_AT_ONCE = 1024
+_MARK = "begun-by-ganfeat"
 
 
 class Unread(NamedTuple):
@@ -85,6 +87,37 @@ class Output:
         """The side tables."""
         return self.path / "errors"
 
+    def make(self) -> None:
+        """Make the folder, or empty it of what a start without a plan has left there.
+
+        Raises
+        ------
+        InputError
+            If it holds anything else: only what lies beside the mark that this leaves in ``work/`` is removed.
+        """
+        mark = self.work / _MARK
+        if self.path.exists():
+            ours = {"work", "errors", PROJECTION} if mark.is_file() else {"work"} if _is_empty(self.work) else set()
+            found = sorted(entry.name for entry in os.scandir(self.path) if ".tmp-" not in entry.name)
+            if others := [name for name in found if name not in ours]:
+                more = " …" if len(others) > 3 else ""
+                raise InputError(
+                    f"--out {self.path} holds other files ({', '.join(others[:3])}{more}) and no plan.json: name a new "
+                    "folder"
+                )
+        self.path.mkdir(exist_ok=True)
+        self.work.mkdir(exist_ok=True)
+        mark.touch()
+        flush_folder(self.work)
+        shutil.rmtree(self.errors, ignore_errors=True)
+        (self.path / PROJECTION).unlink(missing_ok=True)
+        for left in self.work.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            elif left != mark:
+                left.unlink()
+        self.errors.mkdir()
+
     def part(self, name: str) -> Path:
         """Where the rows of a shard go."""
         return self.path / name
@@ -109,6 +142,37 @@ class Output:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def signs_of_life(self) -> frozenset[tuple[str, int]]:
+        """Sizes of what is being written, by whomever: they change while somebody works."""
+        found = set()
+        for path in (*self.work.glob("attempt-*"), *self.work.glob("attempt-*/*")):
+            with suppress(FileNotFoundError):
+                found.add((f"{path.parent.name}/{path.name}", path.stat().st_size))
+        return frozenset(found)
+
+    def tried(self, shard: int) -> int:
+        """Note that a shard is tried, and tell how often it was before, without success."""
+        with self._tries(shard).open("ab") as file:
+            file.write(b".")
+            return file.tell() - 1
+
+    def tries(self, shard: int) -> int:
+        """How often a shard was tried without success."""
+        path = self._tries(shard)
+        return path.stat().st_size if path.exists() else 0
+
+    def any_tried(self) -> bool:
+        """Whether a shard is being tried, or was in vain."""
+        return any(self.work.glob("tries-*"))
+
+    def forget_tries(self, shard: int | None = None) -> None:
+        """Forget them, of one shard or of all."""
+        for path in self.work.glob("tries-*") if shard is None else [self._tries(shard)]:
+            path.unlink(missing_ok=True)
+
+    def _tries(self, shard: int) -> Path:
+        return self.work / f"tries-{shard}"
+
     def commit(self, name: str, part: Path, errors: Path | None) -> None:
         """Put a part in its place, after its errors (or, where it has none, without those of an earlier attempt)."""
         told = self.errors / name
@@ -126,6 +190,10 @@ class Output:
         for scratch in self.work.glob("attempt-*"):
             if every or (scratch.name.startswith(ours) and not _lives(int(scratch.name.split("-")[-2]))):
                 shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _lives(process: int) -> bool:
@@ -191,11 +259,9 @@ class ErrorTable:
 
 def read_errors(path: Path, most: int | None = None) -> Iterator[Skipped]:
     """The rows of a side table, at most so many, as id and reason."""
-    import pyarrow.parquet as pq
-
     if not path.exists():
         return
-    with pq.ParquetFile(path) as file:
+    with opened(path) as file:
         rows = (
             Skipped(*pair)
             for batch in batches(file, _ROWS_AT_ONCE, ["id", "reason"])

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
-_PEEK = 64
-"""Images that are looked at, to tell what labels are."""
+_PEEK, _PEEK_SHARDS = 64, 8
+"""Images of a shard, and tar files evenly spaced, that are looked at to tell what labels are."""
 _GROUP_BYTES, _GROUP_ROWS = 1 << 20, 1024
 
 
@@ -63,6 +63,11 @@ class Plan:
     count: int | None
     listed: int
     about: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The settings in 64 hex digits; stands in the card."""
+        return digest_of(self.settings)
 
     @property
     def images(self) -> int | None:
@@ -126,6 +131,11 @@ class Plan:
             )
 
 
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings: equal only where plans are."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they come back from a JSON file."""
     content: dict[str, Any] = json.loads(json.dumps(settings))
@@ -142,6 +152,7 @@ def make_plan(source: ShardedSource, settings: Mapping[str, Any], about: dict[st
     about : dict
         For the card.
     output : Output
+        Made.
 
     Returns
     -------
@@ -153,8 +164,6 @@ def make_plan(source: ShardedSource, settings: Mapping[str, Any], about: dict[st
     InputError
         If there are no images, or ``settings["limit"]`` cannot be met.
     """
-    output.work.mkdir(parents=True, exist_ok=True)
-    output.errors.mkdir(exist_ok=True)
     if settings["limit"] is not None and source.count is None:
         raise InputError(
             "--limit takes evenly spaced images, and how many there are is not known before all are read (tar files, "
@@ -172,14 +181,22 @@ def make_plan(source: ShardedSource, settings: Mapping[str, Any], about: dict[st
     count = _write_shards(output.work / "shards.parquet", all_of_them())
     with ErrorTable(output.errors / LISTING) as table:
         table.add(Unread(skipped.source, source.name, skipped.reason) for skipped in source.skipped)
-    labels = _label_type(first, source.classes)
+    labels = _label_type(source, first)
     return Plan(plain(settings), source.name, source.classes, labels, count, source.count, table.rows, about)
 
 
-def _label_type(first: Shard, classes: tuple[str, ...] | None) -> str | None:
-    if classes is not None:
+def _label_type(source: ShardedSource, first: Shard) -> str | None:
+    """Type of the column; one name among numbers makes names of all."""
+    if source.classes is not None:
         return "int64"
-    labels = {type(candidate.label) for candidate in islice(read_shard(first), _PEEK)} - {type(None)}
+    if source.labelled is not None:
+        return source.label_kind if source.labelled else None
+    shards = [first]
+    if source.count is None:  # few, and large
+        every = list(source.shards())
+        some = min(_PEEK_SHARDS, len(every))
+        shards = [every[i * len(every) // some] for i in range(some)]
+    labels = {type(one.label) for shard in shards for one in islice(read_shard(shard), _PEEK)} - {type(None)}
     return ("string" if str in labels else "int64") if labels else None
 
 
@@ -213,12 +230,24 @@ class ShardList:
     Parameters
     ----------
     output : Output
+
+    Raises
+    ------
+    InputError
+        If the list is gone or damaged.
     """
 
     def __init__(self, output: Output) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(output.work / "shards.parquet")
+        path = output.work / "shards.parquet"
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError:
+            raise gone(path, output) from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is damaged ({error}): extract into another folder") from error
         metadata = self._file.metadata
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._starts = np.cumsum([0, *rows])
@@ -231,6 +260,14 @@ class ShardList:
             self._held = self._file.read_row_group(group).column(0).to_pylist()
             self._group = group
         return Shard.from_json(self._held[number - int(self._starts[group])])
+
+
+def gone(path: Path, output: Output) -> InputError:
+    """What to say where something of ``work/`` was deleted."""
+    return InputError(
+        f"{path} is gone: without it, the parts that are missing from {output.path} cannot be made. Extract into "
+        "another folder"
+    )
 
 
 def weights_of(*networks: nn.Module | None) -> str:

@@ -13,12 +13,14 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from ganfeat.data.folder import printable
 from ganfeat.errors import InputError, MissingExtraError, RunError
 from ganfeat.scale.output import Done, Output, read_done
 from ganfeat.scale.plan import Plan
@@ -30,6 +32,12 @@ MOST_BLOCKS = 10_000
 """Of shards; where there are more shards, a block is several of them."""
 IN_FLIGHT = 2
 """Blocks an actor is given at a time: the one it does, and the one it does next."""
+MOST_TRIES = 5
+"""After so many workers that died of a shard, it is given up."""
+ANSWER = 120.0
+"""Seconds within which a machine must say what it has."""
+WAITING = 60.0
+"""Seconds without a worker after which a person is told what is waited for."""
 _MOST_CPUS = 8
 _QUIET = {
     "RAY_AUTH_MODE": "disabled",  # else a token is written to the home directory
@@ -88,14 +96,31 @@ class ShardActor:
                 rows, errors, _ = read_done(worker.output, worker.plan.name(shard))
                 shards.remove(shard)
                 yield _row(Done(shard, rows, errors))
-            for done in worker.run(shards):
-                yield _row(done)
+            for some in [[shard] for shard in shards] if any(map(worker.output.tries, shards)) else [shards]:
+                for shard in some:
+                    self._try(worker, shard)
+                for done in worker.run(some):
+                    worker.output.forget_tries(done.shard)
+                    yield _row(done)
         except InputError as error:
             yield _row(Done(-1, 0, 0), "input", str(error))
         except Exception as error:
             where = f"{socket.gethostname()}, shards {shards[0]} to {shards[-1]}" if shards else socket.gethostname()
             said = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             yield _row(Done(-1, 0, 0), "run", f"a worker failed ({where}): {said}. The same command goes on")
+
+    @staticmethod
+    def _try(worker: Worker, shard: int) -> None:
+        """Give a shard up that workers die of: Ray would hand it out for ever."""
+        tries = worker.output.tried(shard)
+        if tries >= MOST_TRIES:
+            paths = worker.shards[shard].paths
+            worker.output.forget_tries(shard)
+            raise RunError(
+                f"{tries} workers have died of shard {shard}, {worker.plan.name(shard)} ({printable(paths[0])}"
+                f"{f', {printable(paths[1])} to {printable(paths[-1])}' if len(paths) > 1 else ''}): an image in it "
+                "ends its process, or needs more memory than there is"
+            )
 
 
 def _row(done: Done, kind: str = "", message: str = "") -> dict[str, Any]:
@@ -143,21 +168,24 @@ def run_on_ray(
     with _connected(ray, address, actors):
         if address is not None:
             _check_nodes(ray, [str(output.plan), run, plan.settings["data"]])
+        output.forget_tries()
         results = iter(_pipeline(ray, output, run, missing, actors, device, batch_size))
-        while True:
-            with _silent():
-                row = next(results, None)
-            if row is None:
-                return
+        with _silent(), _patient(ray, output):
+            row = next(results, None)
+        while row is not None:
             if row["kind"]:
                 raise (InputError if row["kind"] == "input" else RunError)(str(row["message"]))
             yield Done(int(row["shard"]), int(row["rows"]), int(row["errors"]))
+            with _silent():
+                row = next(results, None)
 
 
 def _pipeline(
     ray: Any, output: Output, run: str, missing: Sequence[int], actors: int | None, device: str, batch_size: int
 ) -> Any:
     resources = ray.cluster_resources()
+    if resources.get("CPU", 0) < 1:
+        raise InputError("the Ray cluster has no CPU for workers: start its machines with `ray start --num-cpus N`")
     cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0)) if device in ("auto", "cuda") else 0
     if device == "cuda" and not gpus:
         raise InputError("--device cuda: the cluster has no GPU; leave it out")
@@ -191,6 +219,39 @@ def _silent() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _patient(ray: Any, output: Output) -> Iterator[None]:
+    """Say what is waited for, where no worker begins; Ray would wait in silence."""
+    come = threading.Event()
+
+    def watch() -> None:
+        pause = WAITING
+        while not come.wait(pause):
+            if output.any_tried():
+                return
+            with suppress(Exception):  # the cluster may be ending
+                there, free = ray.cluster_resources(), ray.available_resources()
+                said = ", ".join(
+                    f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {kind}s"
+                    for kind in ("CPU", "GPU")
+                    if kind in there
+                )
+                print(
+                    f"warning: no worker of Ray has begun yet; free in the cluster are {said}. Waiting: Ctrl-C ends it",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            pause = 5 * WAITING
+
+    thread = threading.Thread(target=watch, name="ganfeat-patience", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        come.set()
+        thread.join()
 
 
 @contextmanager
@@ -274,15 +335,25 @@ def _check_nodes(ray: Any, paths: Sequence[str]) -> None:
         return absent + [path for path in here if not Path(path).exists()]
 
     with _silent():
-        asked = {
-            node["NodeManagerHostname"]: ray.remote(lacks)
-            .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-            .remote()
+        asked = [
+            (
+                node["NodeManagerHostname"],
+                ray.remote(lacks)
+                .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+                .remote(),
+            )
             for node in ray.nodes()
             if node["Alive"] and node["Resources"].get("CPU", 0) > 0
-        }
-        for host, answer in asked.items():
-            if absent := ray.get(answer, timeout=120):
+        ]
+        for host, answer in asked:
+            try:
+                absent = ray.get(answer, timeout=ANSWER)
+            except ray.exceptions.RayError as error:  # also where none came in time
+                raise InputError(
+                    f"{host} of the Ray cluster does not answer ({type(error).__name__}): is it busy, or going down? "
+                    "`ray status` tells"
+                ) from None
+            if absent:
                 raise InputError(
                     f"{host} of the Ray cluster does not have {', '.join(absent)}: all machines must have ganfeat "
                     "and see the images, the run and --out under the same paths (a shared file system)"

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ganfeat.data.batch import default_workers
 from ganfeat.data.decode import quiet_pillow
+from ganfeat.distributed import local_world_size
 from ganfeat.errors import InputError
 from ganfeat.estimators import load
 from ganfeat.feature_files import PartWriter
-from ganfeat.scale.decoding import Block, ahead, candidates_of, decoded
+from ganfeat.scale.decoding import Block, ahead, blocks_of
 from ganfeat.scale.networks import Networks
 from ganfeat.scale.output import Done, ErrorTable, Output
 from ganfeat.scale.plan import Plan, ShardList
@@ -35,7 +36,7 @@ class Worker:
     batch_size : int
         Images the network gets at a time; features do not depend on it.
     threads : int, optional
-        That decode; by default as many as cores, at most 8.
+        That decode; by default as many as cores, at most 8, shared among the processes of torchrun on this machine.
 
     Raises
     ------
@@ -61,8 +62,8 @@ class Worker:
             )
         self.plan = plan
         self.networks = Networks.load(self.output, load(run, device=device), plan.settings, batch_size)
-        self._shards = ShardList(self.output)
-        self._threads = threads or default_workers()
+        self.shards = ShardList(self.output)
+        self._threads = threads or max(1, default_workers() // local_world_size())
 
     def run(self, shards: Iterable[int]) -> Iterator[Done]:
         """Do shards, in this order; each is done when it is yielded.
@@ -81,55 +82,61 @@ class Worker:
         settings = self.plan.settings
         height, _, channels = settings["image_shape"]
         for number in shards:
-            candidates = candidates_of(self._shards[number], self.plan.count, settings["limit"])
-            yield from decoded(
-                number, candidates, height, channels, self.networks.trained.batch_size, pool, self._threads + 2
+            yield from blocks_of(
+                number,
+                self.shards[number],
+                self.plan.count,
+                settings["limit"],
+                height,
+                channels,
+                self.networks.trained.batch_size,
+                pool,
+                self._threads + 2,
             )
 
     def _write(self, shard: int, blocks: Iterator[Block]) -> Done:
         name = self.plan.name(shard)
-        pixels = 0
+        pixels = odd = 0
         with self.output.attempt() as scratch:
             with PartWriter(scratch / "part.parquet") as part, ErrorTable(scratch / "errors.parquet") as errors:
                 for block in blocks:
+                    labels, others = self._labels(block)
                     part.write(
                         block.ids,
                         self.networks.features(block.images),
-                        self._labels(block),
+                        labels,
                         **self.networks.columns(block.images),
                     )
+                    odd += others
                     errors.add(block.unread)
                     pixels += sum_of_hashes(block.images)
-                part.note(errors=str(errors.rows), pixels=f"{pixels % MODULUS:064x}")
+                part.note(errors=str(errors.rows), pixels=f"{pixels % MODULUS:064x}", odd_labels=str(odd))
             self.output.commit(name, scratch / "part.parquet", scratch / "errors.parquet" if errors.rows else None)
         return Done(shard, part.rows, errors.rows)
 
-    def _labels(self, block: Block) -> NDArray[Any] | None:
-        """Labels of the plan's type, -1 or empty where an image has none."""
+    def _labels(self, block: Block) -> tuple[NDArray[Any] | None, int]:
+        """Labels of the plan's type, -1 or empty where an image has none; and how many do not fit it.
+
+        Of tar files the type is known from some of the images; an odd label further on is no reason to end.
+        """
         kind, classes = self.plan.labels, self.plan.classes
-        if kind is None and all(label is None for label in block.labels):
-            return None
-        try:
-            if kind == "int64" and classes is not None:
-                places = {name: place for place, name in enumerate(classes)}
-                found = [places[label] if isinstance(label, str) else label for label in block.labels]
-                return np.array([-1 if label is None else label for label in found], np.int64)
-            if kind == "int64":
-                numbers = [-1 if label is None else label for label in block.labels]
-                if not any(isinstance(label, str) for label in numbers):
-                    return np.array(numbers, np.int64)
-            if kind == "string":
-                return np.array(["" if label is None else str(label) for label in block.labels], np.str_)
-        except (KeyError, TypeError):
-            pass
-        odd = next(name for name, label in zip(block.ids, block.labels, strict=True) if label is not None)
-        raise InputError(
-            f"images of {self.plan.source} have labels of several kinds (at {odd}, and the first images "
-            f"{'have none' if kind is None else f'have {kind}'}): give labels of one kind"
-        )
+        if kind is None:
+            return None, sum(label is not None for label in block.labels)
+        if kind == "string":
+            return np.array(["" if label is None else str(label) for label in block.labels], np.str_), 0
+        places = {name: place for place, name in enumerate(classes or ())}
+        labels, odd = np.full(len(block.labels), -1, np.int64), 0
+        for row, label in enumerate(block.labels):
+            number = places.get(label) if isinstance(label, str) else label
+            if number is not None and abs(number) < _LARGEST:
+                labels[row] = number
+            else:
+                odd += label is not None
+        return labels, odd
 
 
 MODULUS = 1 << 256
+_LARGEST = 1 << 63
 
 
 def sum_of_hashes(images: NDArray[np.uint8]) -> int:
