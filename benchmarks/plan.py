@@ -1,4 +1,4 @@
-"""Work out a hundred million images from measured steps, and put the table into docs/scale.md.
+"""Work out a hundred million images from measured steps, and put the tables into docs/scale.md.
 
     python benchmarks/plan.py docs/results/scale.json docs/results/million.json --page docs/scale.md
 
@@ -16,6 +16,7 @@ from typing import Any
 IMAGES = 100_000_000
 WORKERS = (1, 8, 64, 512)
 BEGIN, END = "<!-- worked out by benchmarks/plan.py -->", "<!-- end -->"
+MILLION_BEGIN, MILLION_END = "<!-- a million -->", "<!-- end of a million -->"
 
 
 def table(scale: dict[str, Any], million: dict[str, Any]) -> str:
@@ -55,6 +56,29 @@ def table(scale: dict[str, Any], million: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def measured(million: dict[str, Any]) -> str:
+    """The table of benchmarks/million.py, in Markdown."""
+    lines = [
+        "| images | step | seconds | images/s | memory, GiB | with mapped files, GiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for images, one in million["results"].items():
+        for step in ("prepare", "extract"):
+            used = one[step]
+            lines.append(
+                f"| {int(images):,} | {step} | {used['seconds']:,.0f} | {used['images_per_second']:,} | "
+                f"{used['anonymous']:.2f} | {used['resident']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def put(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def hours(seconds: float) -> str:
     """A time in the unit that fits."""
     for name, size in (("days", 86400), ("h", 3600), ("min", 60)):
@@ -69,12 +93,11 @@ def main() -> None:
     parser.add_argument("million", type=Path)
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
-    made = table(json.loads(options.scale.read_text()), json.loads(options.million.read_text()))
-    print(made)
+    scale, million = (json.loads(path.read_text(encoding="utf-8")) for path in (options.scale, options.million))
+    print(table(scale, million), measured(million), sep="\n\n")
     if options.page:
-        before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        options.page.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+        put(options.page, BEGIN, END, table(scale, million))
+        put(options.page, MILLION_BEGIN, MILLION_END, measured(million))
 
 
 if __name__ == "__main__":

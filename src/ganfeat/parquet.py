@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
+
+_BUFFER = 1 << 20
+
+
+def opened(path: str | Path) -> AbstractContextManager[Any]:
+    """Open a file so that of a row group a few pages are in memory, and not all of it.
+
+    By default PyArrow reads the columns of a row group in one piece, and many files are one group. (Common writers put
+    up to 1,024 encoded images on a page.) Open it anew for each group: what was read of a group stays in memory until
+    the file is closed.
+
+    Returns
+    -------
+    pyarrow.parquet.ParquetFile
+    """
+    import pyarrow.parquet as pq
+
+    file: AbstractContextManager[Any] = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
+    return file
 
 
 def batches(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ganfeat.cli import main
 from ganfeat.data import load_images
+from ganfeat.errors import InputError, RunError
 
 RANDOM = np.random.default_rng(0)
 
@@ -130,18 +131,54 @@ def test_duplicates_are_left_out_of_all_sizes(photos, tmp_path, capsys, monkeypa
     assert "duplicates" in capsys.readouterr().err
 
 
-def test_a_search_that_takes_nearly_all_for_duplicates_is_not_believed(photos, tmp_path, capsys, monkeypatch):
+def test_a_search_that_has_failed_leaves_nothing_out(photos, tmp_path, capsys, monkeypatch):
     import ganfeat.prepare.duplicates as module
 
     def find(images, ids, **settings):
-        kept, far = np.zeros(12, int), np.zeros(11, np.float32)
-        return module.Duplicates(kept, kept, np.arange(1, 12), far, far, {})
+        raise RunError("the hashes do not tell the images apart")
 
     monkeypatch.setattr(module, "find_duplicates", find)
     call = ["prepare", str(photos), "--out", str(tmp_path / "set"), "-q", "--duplicates", "autoencoder"]
     assert main(call) == 1
-    assert "11 of 12 images were taken for duplicates" in capsys.readouterr().err
+    assert "do not tell the images apart" in capsys.readouterr().err
     assert not (tmp_path / "set" / "set.json").exists()
+
+
+def test_killed_between_its_steps_it_goes_on(photos, tmp_path, capsys, monkeypatch):
+    """After each step of a preparation in two, and with nothing of anybody else deleted."""
+    import ganfeat.prepare.duplicates as module
+    from ganfeat.data.packed import SetWriter, open_set
+
+    def find(images, ids, *, work, **settings):
+        work.mkdir(parents=True, exist_ok=True)
+        if len(kills) < 2:
+            kills.append(work)
+            raise KeyboardInterrupt
+        kept, far = np.arange(12), np.zeros(0, np.float32)
+        return module.Duplicates(kept, kept, np.arange(0), far, far, {"step": "duplicates", "kept": 12, "dropped": 0})
+
+    def finish(self, *arguments, real=SetWriter.finish, **options):
+        if self.path == path and len(kills) < 3:
+            kills.append(self.path)
+            raise KeyboardInterrupt
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(module, "find_duplicates", find)
+    monkeypatch.setattr(SetWriter, "finish", finish)
+    kills, path = [], tmp_path / "set"
+    (path / ".work").mkdir(parents=True)
+    (path / ".work" / "thesis.txt").write_text("mine")
+    call = ["prepare", str(photos), "--out", str(path), "-q", "--duplicates", "autoencoder"]
+    assert main(call) == 2
+    assert ".work/thesis.txt and is no packed set" in capsys.readouterr().err
+    (path / ".work" / "thesis.txt").unlink()
+    for _ in range(3):
+        assert main(call) == 130
+        with pytest.raises(InputError, match="not finished"):
+            open_set(path)
+    assert main(call) == 0
+    assert len(open_set(path)) == 12
+    assert sorted(file.name for file in path.iterdir()) == ["images-64.npy", "index.parquet", "set.json", "steps"]
 
 
 def test_help_teaches(capsys):

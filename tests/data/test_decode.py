@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ganfeat.data.decode import UnreadableImageError, decode_image, quiet_pillow, read_header
 from ganfeat.data.resize import convert_channels
+from ganfeat.errors import RunError
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -195,3 +197,58 @@ def test_decompression_bombs_are_refused_by_their_header(sides):
 def test_what_is_no_image_is_refused(content, said):
     with pytest.raises(UnreadableImageError, match=said):
         decode_image(content, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [8, 16])
+def test_pixels_are_those_of_pillow_after_the_file_is_closed(tmp_path, kind, mode, size):
+    """An image that needs no conversion is not copied."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(noise).convert(mode).save(tmp_path / "x", kind)
+    for channels in (1, 3):
+        with Image.open(tmp_path / "x") as image:
+            expected = image.convert("L" if channels == 1 else "RGB")
+        expected = expected if size == 16 else expected.resize((8, 8), Image.Resampling.BICUBIC)
+        for item in (tmp_path / "x", (tmp_path / "x").read_bytes()):
+            got = decode_image(item, size, channels)
+            np.testing.assert_array_equal(got, np.asarray(expected).reshape(size, size, channels))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(24, "Too many open files"), OSError(116, "Stale file handle")]
+)
+def test_trouble_of_the_machine_does_not_make_an_image_unreadable(tmp_path, monkeypatch, error):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+
+    def load(self):
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load_prepare", load)
+    with pytest.raises(RunError, match="run the same command again"):
+        decode_image(tmp_path / "x.png", 8, 3)
+
+
+def test_of_very_large_images_one_is_decoded_at_a_time(tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ganfeat.data import decode
+
+    Image.new("RGB", (9, 8)).save(tmp_path / "x.png")
+    now, most = [], []
+    real = decode._plain
+
+    def plain(image):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.02)
+        now.pop()
+        return real(image)
+
+    monkeypatch.setattr(decode, "_plain", plain)
+    for largest, together in ((9 * 8, True), (9 * 8 - 1, False)):
+        most.clear()
+        monkeypatch.setattr(decode, "_LARGE", largest)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: decode_image(tmp_path / "x.png", 8, 3), range(8)))
+        assert (max(most) > 1) is together

@@ -266,3 +266,32 @@ def test_a_limit_is_spread_over_all_classes(tmp_path):
 
 def test_a_single_file(tmp_path):
     assert load_images(save(tmp_path / "one.jpg", 9)).ids == ("one.jpg",)
+
+
+def test_any_number_of_names_is_sorted_with_few_files_open(monkeypatch):
+    """Names of a flat folder are short: they go to the disk all the same, and runs of them are merged."""
+    import tempfile
+
+    from ganfeat.data import spool
+
+    opened, most = set(), []
+    real = tempfile.SpooledTemporaryFile
+
+    class Counted(real):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            opened.add(self)
+            most.append(len(opened))
+
+        def close(self):
+            opened.discard(self)
+            super().close()
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", Counted)
+    monkeypatch.setattr(spool, "_RUNS", 4)
+    names = [f"{number * 7919 % 1000:04}" for number in range(1000)]
+    given = spool.in_order(names, at_once=8)
+    assert next(given) == "0000"
+    assert all(file._rolled for file in opened), "no run stays in memory"
+    assert list(given) == sorted(names)[1:]
+    assert max(most) < 20

@@ -167,3 +167,117 @@ def test_many_different_texts_are_no_classes(tmp_path, monkeypatch):
         add(writer, 0, 20)
         packed = writer.finish("some images")
     assert (packed.classes, packed.labels) == (None, None)
+
+
+def test_a_work_folder_of_somebody_else_is_left_alone(tmp_path):
+    """Only what a writer has put there is deleted when a set is finished."""
+    for name, content in ((".work/thesis.txt", "mine"), (".work/lock", "mine"), (".work/read/thesis.txt", "mine")):
+        path = tmp_path / name.replace("/", "-")
+        (path / name).parent.mkdir(parents=True)
+        (path / name).write_text(content)
+        with pytest.raises(InputError, match=rf"holds {name} and is no packed set"):
+            begin(path)
+        assert (path / name).read_text() == content
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", ".work/thesis.txt"])
+def test_files_that_came_to_a_set_in_the_making_are_left_alone(tmp_path, name):
+    with begin(tmp_path / "set") as writer:
+        add(writer, 0, 20)
+        writer.commit({"row": 20})
+    (tmp_path / "set" / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name}, which is not of the set that was begun there: move it"):
+        begin(tmp_path / "set")
+    (tmp_path / "set" / name).unlink()
+    (tmp_path / "set" / ".DS_Store").touch()
+    with begin(tmp_path / "set") as writer:
+        (tmp_path / "set" / ".work" / "thesis.txt").write_text("mine")
+        writer.finish("some images")
+    assert (tmp_path / "set" / ".work" / "thesis.txt").read_text() == "mine"
+
+
+def test_killed_before_its_first_journal_it_begins_again(tmp_path):
+    (tmp_path / "set" / ".work").mkdir(parents=True)
+    (tmp_path / "set" / ".work" / "lock").touch()
+    (tmp_path / "set" / ".work" / ".journal.json.tmp-17").write_text("{")
+    with begin(tmp_path / "set") as writer:
+        add(writer, 0, 20)
+        assert len(writer.finish("some images")) == 20
+    assert not (tmp_path / "set" / ".work").exists()
+
+
+@pytest.mark.parametrize("name", ["images-12.npy", "images-8.npy", ".work/index.jsonl", ".work/dropped.jsonl"])
+@pytest.mark.parametrize("way", ["gone", "short"])
+def test_what_was_lost_after_a_commit_is_told_and_not_filled_with_zeros(tmp_path, name, way):
+    with begin(tmp_path / "set") as writer:
+        add(writer, 0, 10)
+        writer.drop([Dropped("bad.png", "somewhere", "empty", "empty file")])
+        writer.commit({"row": 10})
+        length = (tmp_path / "set" / name).stat().st_size
+    file = tmp_path / "set" / name
+    if way == "gone":
+        file.unlink()
+    else:
+        with file.open("r+b") as opened:
+            opened.truncate(30)
+    assert length > 30
+    with pytest.raises(InputError, match=r"the journal of .* start again"):
+        begin(tmp_path / "set")
+
+
+def test_a_set_that_another_process_has_just_finished_is_not_touched(tmp_path, whole, monkeypatch):
+    """The second has looked before the first wrote set.json, and gets the lock right after it."""
+    from contextlib import contextmanager
+
+    before = files(whole.path)
+    monkeypatch.setattr("ganfeat.data.set_writer.refuse_foreign", lambda path: None)
+
+    @contextmanager
+    def at_once(lock, folder):
+        lock.touch()
+        yield
+
+    monkeypatch.setattr("ganfeat.data.set_writer._locked", at_once)
+    with pytest.raises(InputError, match="is a finished set"):
+        begin(whole.path)
+    assert files(whole.path) == before
+
+
+def test_numbers_among_names_are_names(tmp_path):
+    labels = [0, "cat", 7, "dog", "007", None, -1, 10**30] + [None] * 12
+    with begin(tmp_path / "set") as writer:
+        known = [row._replace(label=label) for row, label in zip(rows(0, 20), labels, strict=True)]
+        writer.add(IMAGES, known)
+        packed = writer.finish("some images")
+    assert packed.classes == ("0", "007", "7", "cat", "dog")
+    named = [None if label < 0 else packed.classes[label] for label in packed.labels]
+    assert named == ["0", "cat", "7", "dog", "007"] + [None] * 15
+
+
+def test_numbers_alone_are_numbers_and_those_beyond_the_classes_take_their_names_away(tmp_path):
+    for classes, expected in ((None, None), (list("abcdefgh"), tuple("abcdefgh")), (["a", "b"], None)):
+        with begin(tmp_path / f"set{len(classes or ())}") as writer:
+            labels = [7, 0, None, 10**30] + [1] * 16
+            writer.add(IMAGES, [row._replace(label=label) for row, label in zip(rows(0, 20), labels, strict=True)])
+            packed = writer.finish("some images", classes)
+        assert packed.labels.tolist() == [7, 0, -1, -1] + [1] * 16
+        assert packed.classes == expected
+
+
+def test_other_things_named_as_a_set_names_its_own_are_no_set(tmp_path):
+    from PIL import Image
+
+    (tmp_path / ".work").mkdir()
+    (tmp_path / "set.json").write_text('{"name": "my holidays"}')
+    Image.fromarray(IMAGES[8][0]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_images(tmp_path).images[0], IMAGES[8][0])
+    assert open_shards(str(tmp_path)).count == 1
+    with pytest.raises(InputError, match=r"holds a.png and is no packed set"):
+        begin(tmp_path)
+
+
+def test_shards_tell_where_images_were_from_and_their_other_sizes(whole):
+    (shard,) = open_shards(str(whole.path)).shards()
+    for row, candidate in enumerate(read_shard(shard)):
+        assert candidate.known[:5] == (*rows(row, row + 1)[0][1:5], None)
+        np.testing.assert_array_equal(candidate.known.images[8], IMAGES[8][row])

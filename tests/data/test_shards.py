@@ -1,5 +1,6 @@
 """Every kind of source in pieces gives what `load_images` gives in one."""
 
+import errno
 import json
 import os
 import struct
@@ -13,8 +14,9 @@ from PIL import Image
 
 from ganfeat.data import load_images
 from ganfeat.data.decode import UnreadableImageError
+from ganfeat.data.encoded import Unreadable
 from ganfeat.data.shards import Shard, decode, open_shards, read_shard
-from ganfeat.errors import InputError
+from ganfeat.errors import InputError, RunError
 
 RANDOM = np.random.default_rng(0)
 
@@ -236,3 +238,200 @@ def test_the_hub_without_a_network(tmp_path, monkeypatch):
     assert got == {image.tobytes(): label for image, label in zip(whole.images, whole.labels.tolist(), strict=True)}
     with pytest.raises(InputError, match="cannot be opened"):
         open_shards(f"hf://{tmp_path / 'nowhere'}")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_it_is_known_whether_there_are_labels(tmp_path, kind):
+    opened = open_shards(str(SOURCES[kind](tmp_path)))
+    labels = [candidate.label for shard in opened.shards() for candidate in read_shard(shard)]
+    known = [label for label in labels if label is not None]
+    assert opened.labelled is bool(known)
+    names = bool(known) and opened.classes is None and isinstance(known[0], str)
+    assert opened.label_kind == ("string" if names else "int64" if known else None)
+
+
+def test_labels_that_begin_late_are_announced(tmp_path):
+    np.save(tmp_path / "x.npy", pixels(100))
+    np.save(tmp_path / "x.labels.npy", np.r_[np.full(70, -1), np.arange(30)])
+    opened = open_shards(str(tmp_path / "x.npy"))
+    assert (opened.labelled, opened.label_kind) == (True, "int64")
+
+
+def test_of_a_row_group_little_is_in_memory(tmp_path):
+    """Writers make one group of up to a million rows."""
+    size, count = 1 << 13, 1 << 12
+    content = np.random.default_rng(0).bytes(size)
+    schema = pa.schema([("image", pa.binary())])
+    with pq.ParquetWriter(tmp_path / "x.parquet", schema, compression=None, use_dictionary=False) as writer:
+        writer.write_table(pa.table([[content[i:] + content[:i] for i in range(count)]], schema))
+    (shard,) = open_shards(str(tmp_path / "x.parquet")).shards()
+    before, most, seen = pa.total_allocated_bytes(), 0, 0
+    for candidate in read_shard(shard):
+        most = max(most, pa.total_allocated_bytes() - before)
+        seen += len(candidate.item) == size
+    assert seen == count
+    assert most < 0.5 * size * count
+
+
+class Failing:
+    """Raises an error of the machine from the second call on."""
+
+    def __init__(self, real, number):
+        self.real, self.number, self.calls = real, number, 0
+
+    def __call__(self, *arguments, **options):
+        self.calls += 1
+        if self.calls > 1:
+            raise OSError(self.number, os.strerror(self.number)) if self.number else MemoryError
+        return self.real(*arguments, **options)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.ENODEV, 0])
+def test_trouble_of_the_machine_is_no_damage_of_images(tmp_path, monkeypatch, number):
+    from ganfeat.data import tables, tar_files
+
+    root = folder(tmp_path)
+    candidates = list(read_shard(next(open_shards(str(root)).shards())))
+    monkeypatch.setattr("PIL.Image.open", Failing(Image.open, number))
+    decode(candidates[0], 8, 3)
+    with pytest.raises(RunError, match="run the same command again"):
+        decode(candidates[1], 8, 3)
+    (rows, *_) = open_shards(str(parquet(tmp_path)), rows=4096).shards()
+    monkeypatch.setattr(tables, "opened", Failing(tables.opened, number))
+    with pytest.raises(RunError, match="run the same command again"):
+        list(read_shard(rows))
+    if number:
+        monkeypatch.setattr(tar_files, "_opened", Failing(None, number))
+        tar_files._opened.calls = 1
+        with pytest.raises(RunError, match="run the same command again"):
+            list(tar_files.read_tar(tmp_path / "x.tar"))
+
+
+def test_a_folder_that_cannot_be_listed_for_want_of_open_files_is_not_left_out(tmp_path, monkeypatch):
+    root = folder(tmp_path)
+    calls = []
+
+    def scandir(path, real=os.scandir):
+        calls.append(path)
+        if len(calls) > 6:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path)
+
+    monkeypatch.setattr("ganfeat.data.folder.os.scandir", scandir)
+    with pytest.raises(RunError, match="Too many open files"):
+        open_shards(str(root))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True, raising=False)
+    return datasets
+
+
+def test_a_local_data_set_of_the_hub_changes_its_signature_with_its_files(tmp_path, hub):
+    root = parquet(tmp_path)
+    before = open_shards(f"hf://{root}").signature
+    assert before == open_shards(f"hf://{root}").signature
+    os.utime(root / "train-00000-of-00002.parquet", ns=(1, 1))
+    assert before != open_shards(f"hf://{root}").signature
+
+
+def test_a_damaged_file_of_a_local_data_set_ends_no_reading(tmp_path, hub):
+    root = parquet(tmp_path)
+    shards = list(open_shards(f"hf://{root}").shards())
+    path = root / "train-00000-of-00002.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[4:200] = bytes(196)
+    path.write_bytes(damaged)
+    first, second = ([*read_shard(shard)] for shard in shards)
+    with pytest.raises(UnreadableImageError, match="is damaged"):
+        decode(first[-1], 6, 3)
+    assert decode(second[0], 6, 3).shape == (6, 6, 3)
+
+
+class Stream:
+    """What `datasets` gives for a data set of the Hub."""
+
+    num_shards, info = 1, None
+
+    def __init__(self, samples, features):
+        self.samples, self.features = samples, features
+
+    def __iter__(self):
+        for sample in self.samples:
+            if isinstance(sample, Exception):
+                raise sample
+            yield sample
+
+
+def streamed(monkeypatch, hub, *samples):
+    """Shards of a data set with these rows, whose branch `main` is at the commit c0ffee."""
+    asked = []
+    features = hub.Features(image=hub.Image(decode=False), label=hub.Value("int64"))
+
+    def load_dataset(path, config, *, split, revision, streaming):
+        asked.append(revision)
+        stream = Stream(samples, features)
+        stream.cast_column = lambda column, kind: stream
+        return stream
+
+    class Api:
+        def dataset_info(self, name, revision):
+            assert (name, revision) == ("some/one", None)
+            return type("Info", (), {"sha": "c0ffee"})
+
+    monkeypatch.setattr(hub, "load_dataset", load_dataset)
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    opened = open_shards("hf://some/one")
+    return opened, [Shard.from_json(shard.to_json()) for shard in opened.shards()], asked
+
+
+def test_a_branch_of_the_hub_is_read_as_it_was_when_it_was_opened(monkeypatch, hub):
+    good = {"bytes": content(pixels(1)[0]), "path": None}
+    rows = [{"image": good, "label": label} for label in (3, -1, 10**30, None)]
+    opened, (shard,), asked = streamed(monkeypatch, hub, *rows)
+    assert [candidate.label for candidate in read_shard(shard)] == [3, None, None, None]
+    assert asked == ["c0ffee", "c0ffee"]
+    assert (opened.labelled, opened.label_kind) == (True, "int64")
+
+
+def test_a_connection_that_breaks_is_told_with_what_to_do(monkeypatch, hub):
+    good = {"image": {"bytes": content(pixels(1)[0]), "path": None}, "label": 1}
+    _, (shard,), _ = streamed(monkeypatch, hub, good, ConnectionResetError("by peer"))
+    with pytest.raises(RunError, match=r"broke off \(by peer\): run the same command again"):
+        list(read_shard(shard))
+
+
+def test_rows_that_name_files_of_others_are_not_read(tmp_path, monkeypatch, hub):
+    """Whoever writes a data set writes its rows: they name no file of this machine, and no other server."""
+    save(tmp_path / "secret.png", pixels(1)[0])
+    names = [
+        str(tmp_path / "secret.png"),
+        "file:///etc/passwd",
+        "http://169.254.169.254/",
+        "hf://datasets/some/other/x.png",
+        "hf://datasets/some/one/../other/x.png",
+        "zip://x.png::http://169.254.169.254/",
+        "simplecache::hf://datasets/some/one/x.png",
+    ]
+    monkeypatch.setattr("fsspec.open", lambda *_: pytest.fail("it was opened"))
+    samples = [{"image": {"bytes": None, "path": name}, "label": 0} for name in names]
+    _, (shard,), _ = streamed(monkeypatch, hub, *samples)
+    for candidate in read_shard(shard):
+        with pytest.raises(UnreadableImageError, match="not of this data set"):
+            decode(candidate, 6, 3)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "own").mkdir()
+    os.mkfifo(tmp_path / "own" / "pipe.png")
+    save(tmp_path / "own" / "x.png", pixels(1)[0])
+    named = ["../secret.png", str(tmp_path / "secret.png"), str(tmp_path / "own" / "pipe.png"), "x.png"]
+    table = pa.Table.from_pylist([{"image": {"bytes": None, "path": name}} for name in named])
+    pq.write_table(table, tmp_path / "own" / "train.parquet")
+    from ganfeat.data.hub import _item
+
+    about = {"path": str(tmp_path / "own"), "local": True}
+    items = [_item(cell, about, "x") for cell in table.column("image").to_pylist()]
+    assert [isinstance(item, Unreadable) for item in items] == [True, True, True, False]
+    assert "not there" in items[2].reason

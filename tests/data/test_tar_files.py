@@ -120,3 +120,97 @@ def test_shards_of_tar_files(tmp_path):
         assert [shard.index for shard in shards] == [0, 1]
         assert [one.id for one in candidates] == ["0.tar:b/003.png", "1.tar:a/000.png", "1.tar:a/001.png"]
         assert [decode(one, 8, 3)[0, 0, 0] for one in candidates] == [5, 0, 1]
+
+
+def test_names_that_occur_again_are_told_apart(tmp_path):
+    """As `tar --append` makes them. A name that looks like a second one is one as well."""
+    names = ["a.png", "b.png", "a.png", "./a.png", "b.png~2.png", "b.png", "a.png"]
+    path = write_tar(tmp_path / "x.tar", [(name, encoded(place)) for place, name in enumerate(names)])
+    members = list(read_tar(path))
+    assert [one.name for one in members] == [
+        "a.png",
+        "b.png",
+        "a.png~2",
+        "a.png~3",
+        "b.png~2.png",
+        "b.png~2",
+        "a.png~4",
+    ]
+    assert [np.array(Image.open(io.BytesIO(m.content)))[0, 0, 0] for m in members] == list(range(7))
+    (shard,) = open_shards(str(path)).shards()
+    assert len({one.id for one in read_shard(shard)}) == 7
+
+
+def test_many_names_are_told_apart(monkeypatch):
+    from ganfeat.data import unique
+
+    monkeypatch.setattr(unique, "_NEW", 8)
+    names = unique.Unique()
+    given = [names.name(f"{number % 50}{'~2' if number % 7 == 0 else ''}") for number in range(300)]
+    assert len(set(given)) == 300
+    assert given[1:7] == [str(number) for number in range(1, 7)]
+
+
+def test_names_with_dots_are_not_all_held(tmp_path):
+    """`scan` is the key of all: each image has its own label all the same, and few are in memory."""
+    import tracemalloc
+
+    size, members = 1 << 19, []
+    for number in range(200):
+        members.append((f"scan.{number:03}.png", bytes(size)))
+        members.append((f"scan.{number:03}.cls", str(number).encode()))
+    path = write_tar(tmp_path / "x.tar", members)
+    del members
+    tracemalloc.start()
+    try:
+        read = [(member.name, member.label, len(member.content)) for member in read_tar(path)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert read == [(f"scan.{number:03}.png", number, size) for number in range(200)]
+    assert peak < 40e6
+
+
+def test_words_of_the_key_are_for_all_of_a_long_sample(tmp_path):
+    members = [("scan.cls", b"cat"), *((f"scan.{number:03}.png", encoded(number)) for number in range(150))]
+    members += [("scan.150.cls", b"dog"), ("scan.150.png", encoded(150))]
+    read = list(read_tar(write_tar(tmp_path / "x.tar", members)))
+    assert [member.name for member in read] == [f"scan.{number:03}.png" for number in range(151)]
+    assert [member.label for member in read] == ["cat"] * 150 + ["dog"]
+
+
+def test_long_words_are_not_read(tmp_path):
+    members = [("0.txt", b"x" * 10), ("0.cls", b"1" * ((1 << 20) + 1)), ("0.png", encoded(0))]
+    (member,) = read_tar(write_tar(tmp_path / "x.tar", members))
+    assert member.label == "x" * 10
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE])
+def test_links_are_named(tmp_path, kind):
+    path = write_tar(tmp_path / "x.tar", [("a.png", encoded(0))])
+    with tarfile.open(path, "a") as archive:
+        for name in ("b.png", "notes.txt"):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a.png"
+            archive.addfile(info)
+    first, second = read_tar(path)
+    assert (first.name, second.name) == ("a.png", "b.png")
+    words = "not a regular file" if kind == tarfile.FIFOTYPE else "a link"
+    assert second.content == Unreadable(f"{words} in a tar file")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "label"),
+    [
+        ("cls", "007", "007"),
+        ("cls", "7", 7),
+        ("cls", "-1", -1),
+        ("cls", "-0", "-0"),
+        ("json", json.dumps({"label": 10**30}), None),
+        ("json", json.dumps({"label": 2**63 - 1}), 2**63 - 1),
+    ],
+)
+def test_numbers_are_those_that_can_be_kept_and_are_written_as_such(tmp_path, name, words, label):
+    (member,) = read_tar(write_tar(tmp_path / "x.tar", [("0.png", encoded(0)), (f"0.{name}", words.encode())]))
+    assert member.label == label
+    assert type(member.label) is type(label)

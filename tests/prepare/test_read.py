@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import unicodedata
 import zlib
@@ -22,6 +23,8 @@ import pytest
 from PIL import Image
 
 from ganfeat.data import load_images
+from ganfeat.data.decode import UnreadableImageError
+from ganfeat.data.shards import open_shards
 from ganfeat.errors import InputError, RunError
 from ganfeat.prepare.crew import in_order
 from ganfeat.prepare.read import Box, read
@@ -193,12 +196,12 @@ def test_without_permission(tmp_path):
     assert counts["kept"] == 3
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_nothing_depends_on_workers(tmp_path, workers):
+@pytest.mark.parametrize("processes", [False, True])
+def test_nothing_depends_on_workers(tmp_path, processes):
     root = fill(tmp_path / "in", 40)
     (root / "a" / "bad.jpg").write_text("x")
     read(str(root), tmp_path / "one", [8], workers=1)
-    read(str(root), tmp_path / "other", [8], workers=workers, processes=workers > 1)
+    read(str(root), tmp_path / "other", [8], workers=3, processes=processes)
     assert files(tmp_path / "one") == files(tmp_path / "other")
 
 
@@ -207,27 +210,36 @@ def files(path):
 
 
 SCRIPT = """
-import sys
+import sys, time
 from pathlib import Path
-import ganfeat.prepare.read
-ganfeat.prepare.read._COMMIT_CANDIDATES = 32
-ganfeat.prepare.read.read(sys.argv[1], Path(sys.argv[2]), [16, 24], workers=2)
+from ganfeat.prepare import read, work
+
+def slow(job, candidates):
+    time.sleep(0.02)
+    return work.make(job, candidates)
+
+read.make, read._CHUNK, read._COMMIT_CANDIDATES = slow, 4, 8
+read.read(sys.argv[1], Path(sys.argv[2]), [16, 24], workers=2)
 """
 
 
 @contextmanager
 def started(root, path):
-    """A process that has begun to write to `path`."""
-    began = time.monotonic()
+    """A process that writes to `path`."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(root), str(path)])
     try:
-        while not (path / "images-16.npy").exists() and process.poll() is None and time.monotonic() < began + 60:
-            time.sleep(0.005)
-        started.waited = time.monotonic() - began
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def candidates_of(path):
+    """How far the journal says that a set is."""
+    try:
+        return json.loads((path / ".work" / "journal.json").read_text())["position"].get("candidates", 0)
+    except FileNotFoundError:
+        return 0
 
 
 def test_killed_at_random_it_ends_with_the_same_bytes(tmp_path):
@@ -235,15 +247,18 @@ def test_killed_at_random_it_ends_with_the_same_bytes(tmp_path):
     for row in range(0, 150, 10):
         (root / "ab"[row % 2] / f"{row}.jpg").write_text("x")
     one, other = tmp_path / "one", tmp_path / "other"
-    began = time.monotonic()
     with started(root, one) as process:
         assert process.wait(timeout=60) == 0
-    span = time.monotonic() - began - started.waited
-    dice = random.Random(0)
-    for _ in range(3):
+    dice, reached = random.Random(0), []
+    for least in (1, 40, 90):
         with started(root, other) as process:
-            time.sleep(dice.uniform(0, 0.8 * span))
-            process.kill()
+            until = time.monotonic() + 60
+            while candidates_of(other) < least and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(dice.uniform(0, 0.06))
+        assert not (other / "set.json").exists()
+        reached.append(candidates_of(other))
+    assert 0 < reached[0] < reached[1] < reached[2] < 150, "each was killed in the middle, and went on"
     with started(root, other) as process:
         assert process.wait(timeout=60) == 0
     assert files(one) == files(other)
@@ -289,9 +304,8 @@ def test_a_finished_set_is_left_alone_and_another_is_refused(tmp_path):
 
 @pytest.mark.parametrize("channels", [None, 1, 3])
 def test_channels(tmp_path, channels):
+    (tmp_path / "in").mkdir()
     for row in range(3):
-        photo().convert("L").save(fill(tmp_path / "in", 0) / f"{row}.png") if (tmp_path / "in").exists() else None
-        (tmp_path / "in").mkdir(exist_ok=True)
         photo().convert("L").save(tmp_path / "in" / f"{row}.png")
     packed = read(str(tmp_path / "in"), tmp_path / "set", [8], channels=channels).packed
     assert packed.channels == (channels or 1)
@@ -398,3 +412,147 @@ def test_repeats_are_counted_whatever_their_number(monkeypatch):
 )
 def test_reasons_are_few(reason, kind):
     assert kind_of(reason) == kind
+
+
+def test_a_name_that_is_not_utf_8_is_counted_by_its_suffix(tmp_path):
+    root = fill(tmp_path / "in", 2)
+    try:
+        (root / os.fsdecode(b"x.\xff")).write_text("words")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    assert read(str(root), tmp_path / "set", [8]).counts["other files"] == {r".\udcff": 1}
+
+
+def test_a_pattern_that_is_not_utf_8_is_a_source(tmp_path):
+    root = tmp_path / os.fsdecode(b"\xff")
+    try:
+        root.mkdir()
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    with tarfile.open(root / "x.tar", "w") as archive:
+        for row in range(3):
+            photo().save(tmp_path / f"{row}.png")
+            archive.add(tmp_path / f"{row}.png", f"{row}.png")
+    for number, source in enumerate((root, root / "*.tar")):
+        assert open_shards(str(source)).name.encode(), "it can be written"
+        assert len(read(str(source), tmp_path / f"set{number}", [8]).packed) == 3
+
+
+def test_trouble_of_the_machine_ends_the_run_and_it_goes_on(tmp_path, monkeypatch):
+    """No image is left out for it: the set is the same as without."""
+    root = fill(tmp_path / "in", 40)
+    read(str(root), tmp_path / "one", [8], channels=3)
+    for number, error in enumerate((OSError(24, "Too many open files"), MemoryError())):
+        path, calls = tmp_path / f"set{number}", []
+
+        def opened(self, *arguments, real=Path.open, calls=calls, error=error, **options):
+            calls.append(self) if self.suffix == ".jpg" else None
+            if len(calls) == 20:
+                raise error
+            return real(self, *arguments, **options)
+
+        with monkeypatch.context() as patched, pytest.raises(RunError, match=r"jpg: .*run the same command again"):
+            patched.setattr(Path, "open", opened)
+            read(str(root), path, [8], workers=1, channels=3)
+        read(str(root), path, [8], channels=3)
+        assert files(path) == files(tmp_path / "one")
+
+
+@pytest.mark.parametrize("inside", [".", "set", "a/set"])
+def test_a_set_inside_of_its_source_is_refused(tmp_path, inside):
+    """Its pictures would be images of the source, and the source another one each time."""
+    root = fill(tmp_path / "in", 4)
+    before = files(root)
+    with pytest.raises(InputError, match="give a folder outside of it"):
+        read(str(root), root / inside, [8])
+    assert files(root) == before
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_pixels_of_other_channels_are_refused_before_anything_is_made(tmp_path, channels):
+    np.save(tmp_path / "x.npy", RANDOM.integers(0, 256, (5, 8, 8, channels), dtype=np.uint8))
+    with pytest.raises(InputError, match=rf"have {channels} channels.*images\[\.\.\., :3\]"):
+        read(str(tmp_path / "x.npy"), tmp_path / "set", [8])
+    assert not (tmp_path / "set").exists()
+
+
+def warn(given):
+    import warnings
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.warn_explicit("odd file", UserWarning, "PngImagePlugin.py", given, module="PIL.PngImagePlugin")
+    return len(told)
+
+
+def test_processes_are_silent_about_odd_files():
+    assert [told for _, told in in_order([(0, 1)], warn, workers=2, processes=True)] == [0]
+
+
+def test_the_same_source_from_another_folder_is_the_same(tmp_path, monkeypatch):
+    fill(tmp_path / "in", 4)
+    monkeypatch.chdir(tmp_path)
+    read("in", tmp_path / "set", [8])
+    monkeypatch.chdir(tmp_path / "in")
+    for source in (str(tmp_path / "in"), "../in", "."):
+        assert read(source, tmp_path / "set", [8]).finished_before
+
+
+def test_kinds_of_reasons_are_bounded(tmp_path, monkeypatch):
+    root = fill(tmp_path / "in", 60)
+    monkeypatch.setattr("ganfeat.prepare.reasons._KINDS", ())
+    monkeypatch.setattr("ganfeat.prepare.work.kind_of", lambda reason: str(RANDOM.integers(10**9)))
+    monkeypatch.setattr(
+        "ganfeat.prepare.work.decode_upright", lambda *_: (_ for _ in ()).throw(UnreadableImageError("as it happens"))
+    )
+    photo().save(root / "last.png")
+    with pytest.raises(InputError, match="no image in"):
+        read(str(root), tmp_path / "set", [8], channels=3)
+    kinds = json.loads((tmp_path / "set" / ".work" / "journal.json").read_text())["kinds"]
+    assert len(kinds) == 41
+    assert kinds["another reason"] == 61 - 40
+
+
+def test_few_damaged_images_are_decoded_again_for_the_sheet(tmp_path, monkeypatch):
+    root = fill(tmp_path / "in", 2)
+    whole = encoded(photo(300, 200), quality=95)
+    for number in range(30):
+        (root / f"{number}.jpg").write_bytes(whole[: len(whole) // 2])
+    from ganfeat.prepare.work import glimpse_of
+
+    calls = []
+    monkeypatch.setattr("ganfeat.prepare.read.glimpse_of", lambda *given: calls.append(given) or glimpse_of(*given))
+    assert read(str(root), tmp_path / "set", [8], workers=2).counts["reasons"] == {"cut short": 30}
+    assert len(calls) == 8
+
+
+def test_a_set_made_of_a_set_takes_the_sizes_that_are_there(tmp_path):
+    root = fill(tmp_path / "in", 8)
+    first = read(str(root), tmp_path / "first", [32, 12]).packed
+    second = read(str(tmp_path / "first"), tmp_path / "second", [32, 12, 10]).packed
+    np.testing.assert_array_equal(load_images(second.path, size=12), load_images(first.path, size=12))
+    np.testing.assert_array_equal(load_images(second.path, size=32), first.images)
+    smaller = load_images(load_images(first.path, size=12).images, size=10)
+    np.testing.assert_array_equal(load_images(second.path, size=10).images, smaller.images)
+    columns = ["id", "source", "width", "height", "hash", "label"]
+    assert list(second.rows(columns)) == list(first.rows(columns))
+    assert second.classes == first.classes
+
+
+def test_a_writer_that_fails_lets_go_of_the_workers(tmp_path, monkeypatch):
+    root = fill(tmp_path / "in", 60)
+    ended = []
+
+    def watched(*arguments, real=in_order):
+        try:
+            yield from real(*arguments)
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr("ganfeat.prepare.read.in_order", watched)
+    monkeypatch.setattr(
+        "ganfeat.data.packed.SetWriter.add", lambda *_: (_ for _ in ()).throw(RunError("the disk is full"))
+    )
+    with pytest.raises(RunError) as error:
+        read(str(root), tmp_path / "set", [8], workers=3)
+    assert error.value.__traceback__ is not None, "which holds the frames, and what is in them"
+    assert ended == [True]

@@ -54,7 +54,8 @@ def prepare(
         ),
     ] = None,
     workers: Annotated[
-        int | None, Parameter(help="How many decode at once; changes no pixel. [default: all cores]")
+        int | None,
+        Parameter(help="How many decode at once; changes no pixel. [default: all cores, and 8 threads at most]"),
     ] = None,
     processes: Annotated[
         bool, Parameter(negative="", help="Workers are processes, not threads; with --faces they always are.")

@@ -136,10 +136,10 @@ def ordered(items: Iterable[Item], work: Callable[[Item], _Result], workers: int
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def default_workers() -> int:
-    """Count the cores that this process may use, at most 8."""
+def default_workers(most: int | None = 8) -> int:
+    """Count the cores that this process may use, at most 8 or so many: threads that decode wait for each other."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
+    return cores if most is None else min(most, cores)
 
 
 def allowed_skips(max_skipped: float, count: int) -> int:

@@ -7,10 +7,12 @@ JPEGs are decoded in full: Pillow's ``draft()`` is faster, but changes the pixel
 
 from __future__ import annotations
 
+import errno
 import io
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.data.resize import min_resize_crop
+from ganfeat.errors import RunError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,10 +30,21 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 89_478_485
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_LOADED_ONCE = ("JPEG", "MPO", "PNG")
+"""Images of these hold their pixels when their file is closed, and need no copy."""
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = 5
 """EXIF orientations from here on exchange width and height."""
+
+_MACHINE = frozenset(
+    getattr(errno, name)
+    for name in ("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN", "ENODEV")
+    if hasattr(errno, name)
+)
+_LARGE = 1 << 24
+_one_large = threading.Lock()
+"""Of images of more pixels, one is decoded at a time: each may take a third of a gigabyte."""
 
 FastJpeg = Literal["draft", "simplejpeg"]
 
@@ -90,6 +104,8 @@ def decode_image(item: Path | bytes, size: int, channels: int) -> NDArray[np.uin
     ------
     UnreadableImageError
         With the reason, if the image cannot be read whole.
+    RunError
+        If it is the machine that has no memory, no more open files or no connection to its disk: the image may be good.
     """
     square = min_resize_crop(decode_upright(item, channels).image, size)
     return np.asarray(square).reshape(size, size, channels)
@@ -120,10 +136,10 @@ def decode_upright(item: Path | bytes, channels: int, fast_jpeg: FastJpeg | None
 
     Raises
     ------
-    UnreadableImageError
+    UnreadableImageError, RunError
         As :func:`decode_image`.
     """
-    with _opened(item) as image:
+    with _opened(item) as image, _one_large if image.width * image.height > _LARGE else nullcontext():
         width, height = image.size
         fast = None
         if fast_jpeg is not None and image.format in ("JPEG", "MPO"):
@@ -133,7 +149,9 @@ def decode_upright(item: Path | bytes, channels: int, fast_jpeg: FastJpeg | None
         if fast is None:
             image.load()
         orientation = _orientation(image)
-        plain = _plain(_turned(fast or image, orientation)).convert("L" if channels == 1 else "RGB")
+        plain, mode = _plain(_turned(fast or image, orientation)), "L" if channels == 1 else "RGB"
+        if plain.mode != mode or (plain is image and image.format not in _LOADED_ONCE):
+            plain = plain.convert(mode)
         return Upright(plain, *((height, width) if orientation >= _SIDEWAYS else (width, height)))
 
 
@@ -168,10 +186,30 @@ def _opened(item: Path | bytes) -> Iterator[Image]:
         raise UnreadableImageError(_bomb(str(error).split(",")[0])) from error
     except UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, WebP, BMP, TIFF or GIF image") from error
+    except MemoryError as error:
+        raise out_of_memory() from error
     except OSError as error:
+        raise_if_machine(error)
         raise UnreadableImageError(explained(error)) from error
     except Exception as error:  # a damaged file may raise anything: struct.error, KeyError, zlib.error, …
         raise UnreadableImageError(f"damaged ({type(error).__name__}: {error})") from error
+
+
+def raise_if_machine(error: OSError) -> None:
+    """Raise a :class:`~ganfeat.errors.RunError` if it is not the file that is at fault.
+
+    What is skipped for such a reason would be missing for good, and another time not.
+    """
+    if error.errno in _MACHINE:
+        raise RunError(
+            f"{error.strerror or error}: this is the machine's fault, not the images'. Repair it (fewer workers help "
+            "where files or memory are short), and run the same command again"
+        ) from error
+
+
+def out_of_memory() -> RunError:
+    """Say that memory is short."""
+    return RunError("memory is short: run the same command again, with fewer workers")
 
 
 def explained(error: OSError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ganfeat.data.encoded import Unreadable
 from ganfeat.data.folder import found_file, is_image_name, printable, signature_of
 from ganfeat.data.images import ImageDataset, Skipped
 from ganfeat.data.listing import ListedFolder, read_listed
-from ganfeat.data.shards import Candidate, Shard, ShardedSource
+from ganfeat.data.shards import Candidate, Known, LabelKind, Shard, ShardedSource
 from ganfeat.data.sources import matches_of, missing
 from ganfeat.errors import InputError
 
@@ -33,6 +34,8 @@ class Divided:
     count: int | None = None
     skipped: Iterable[Skipped] = ()
     others: Iterable[Path] = ()
+    labelled: bool | None = None
+    label_kind: LabelKind | None = None
 
     def shards(self) -> Iterator[Shard]:
         """Give the pieces."""
@@ -90,7 +93,7 @@ def _file(path: Path, rows: int) -> ShardedSource:
         return _several([path], str(path), rows, path)
     if is_image_name(path.name):
         alone = Shard(0, "folder", (str(path.parent.absolute()), path.name), 0, 1, {"labelled": False})
-        return Divided(printable(str(path)), _signature([path]), lambda: iter([alone]), None, 1)
+        return Divided(printable(str(path)), _signature([path]), lambda: iter([alone]), None, 1, labelled=False)
     pixels = pixel_files.open_pixels(path)
     if pixels is None:
         raise InputError(
@@ -104,11 +107,13 @@ def _file(path: Path, rows: int) -> ShardedSource:
         for index, start in enumerate(range(0, pixels.count, step)):
             yield Shard(index, "pixels", (where,), start, min(start + step, pixels.count))
 
-    return Divided(printable(str(path)), _signature(files), pieces, pixels.classes, pixels.count)
+    known = _numbers(pixels.labels is not None)
+    return Divided(printable(str(path)), _signature(files), pieces, pixels.classes, pixels.count, **known)
 
 
 def _several(paths: list[Path], name: str, rows: int, root: Path) -> ShardedSource:
     """Tar or parquet files."""
+    name = printable(name)
     tars = [path for path in paths if tar_files.is_tar_name(path.name)]
     parquet = [path for path in paths if path.suffix.lower() in tables.SUFFIXES]
     if bool(tars) == bool(parquet):
@@ -127,7 +132,13 @@ def _several(paths: list[Path], name: str, rows: int, root: Path) -> ShardedSour
         lambda: _parquet_pieces(parquet, names, table, rows),
         table.classes or None,
         sum(table.rows),
+        labelled=table.label is not None,
+        label_kind=table.label_kind,
     )
+
+
+def _numbers(labelled: bool) -> dict[str, Any]:
+    return {"labelled": labelled, "label_kind": "int64" if labelled else None}
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -168,23 +179,24 @@ def _bundles(sizes: list[int], rows: int) -> Iterator[tuple[list[int], int]]:
 def _packed(path: Path, rows: int, shape: tuple[int, ...] | None) -> ShardedSource:
     found = sets.open_set(path, None if shape is None else sets.nearest(path, shape[0]))
     where = str(path.absolute())
-    size = found.size
+    size, known = found.size, _numbers(bool(found.card["labelled"]))
 
     def pieces() -> Iterator[Shard]:
         for index, start in enumerate(range(0, len(found), rows)):
             yield Shard(index, "packed", (where,), start, min(start + rows, len(found)), {"size": size})
 
-    return Divided(printable(str(path)), found.signature, pieces, found.classes, len(found))
+    return Divided(printable(str(path)), found.signature, pieces, found.classes, len(found), **known)
 
 
 def _bundled(name: str, rows: int) -> ShardedSource:
     dataset = _loaded(name)
+    known = _numbers(dataset.labels is not None)
 
     def pieces() -> Iterator[Shard]:
         for index, start in enumerate(range(0, len(dataset), rows)):
             yield Shard(index, "bundled", (name,), start, min(start + rows, len(dataset)))
 
-    return Divided(dataset.source, dataset.fingerprint(), pieces, dataset.classes, len(dataset))
+    return Divided(dataset.source, dataset.fingerprint(), pieces, dataset.classes, len(dataset), **known)
 
 
 @lru_cache(maxsize=1)
@@ -201,7 +213,7 @@ def _read_parquet(shard: Shard) -> Iterator[Candidate]:
     source, row = printable(str(path)), about["first"]
     try:
         for item, label in tables.read_rows(path, about["image"], about["label"], about["groups"]):
-            known = None if isinstance(label, int) and label < 0 else label
+            known = None if isinstance(label, int) and not 0 <= label < 2**63 else label
             yield Candidate(f"{about['name']}:{row}", source, item, known)
             row += 1
     except InputError as error:
@@ -236,9 +248,15 @@ def _read_pixels(shard: Shard) -> Iterator[Candidate]:
 
 def _read_packed(shard: Shard) -> Iterator[Candidate]:
     found = sets.open_set(shard.paths[0], shard.details["size"])
-    columns = ["id", "label"] if found.card["labelled"] else ["id"]
-    for row, known in enumerate(found.rows(columns, shard.start, shard.stop), shard.start):
-        yield Candidate(known[0], printable(shard.paths[0]), found.images[row], known[1] if len(known) > 1 else None)
+    smaller = {size: sets.open_set(found.path, size).images for size in found.sizes if size < found.size}
+    columns = ["id", "source", "width", "height", "hash"]
+    columns += [name for name, has in (("label", found.card["labelled"]), ("box", found.card["boxed"])) if has]
+    for row, values in enumerate(found.rows(columns, shard.start, shard.stop), shard.start):
+        of = dict(zip(columns, values, strict=True))
+        box = None if of.get("box") is None else tuple(of["box"])
+        pixels = {size: images[row] for size, images in smaller.items()}
+        known = Known(of["source"], of["width"], of["height"], of["hash"], box, pixels)
+        yield Candidate(of["id"], printable(shard.paths[0]), found.images[row], of.get("label"), known)
 
 
 def _read_bundled(shard: Shard) -> Iterator[Candidate]:

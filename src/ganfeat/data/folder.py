@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.data.decode import SUFFIXES
+from ganfeat.data.decode import SUFFIXES, raise_if_machine
 from ganfeat.data.encoded import EncodedImages
 from ganfeat.data.images import Skipped
 from ganfeat.data.spool import in_order
@@ -109,6 +109,7 @@ def walk(root: Path) -> Iterator[Found | Skipped]:
         try:
             status = path.stat()
         except OSError as error:
+            raise_if_machine(error)
             if path.is_symlink():
                 reason = SELF if error.errno == errno.ELOOP else "broken link"
             else:
@@ -129,12 +130,31 @@ def walk(root: Path) -> Iterator[Found | Skipped]:
 
 def _entries(folder: Path, parts: tuple[str, ...]) -> Iterator[Skipped | tuple[Path, tuple[str, ...]]]:
     try:
-        with os.scandir(folder) as listing:
-            names = in_order(entry.name for entry in listing if not _passed_over(entry.name))
-            for name in names:
-                yield folder / name, (*parts, name)
+        listing = os.scandir(folder)
     except OSError as error:
+        raise_if_machine(error)
         yield Skipped(printable("/".join(parts) or str(folder)), f"folder: {error.strerror}")
+        return
+    broken: list[OSError] = []
+
+    def names() -> Iterator[str]:
+        with listing:
+            while True:
+                try:
+                    entry = next(listing, None)
+                except OSError as error:  # of the folder, and not of the disk that long lists are written to
+                    raise_if_machine(error)
+                    broken.append(error)
+                    return
+                if entry is None:
+                    return
+                if not _passed_over(entry.name):
+                    yield entry.name
+
+    for name in in_order(names()):
+        yield folder / name, (*parts, name)
+    for damage in broken:
+        yield Skipped(printable("/".join(parts) or str(folder)), f"folder: {damage.strerror}")
 
 
 def _folders(root: Path, above: Path) -> set[tuple[str, ...]]:

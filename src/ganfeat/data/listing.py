@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ganfeat.data.folder import is_image_name, printable, signature_line, walk
 from ganfeat.data.images import Skipped
-from ganfeat.data.shards import Candidate, Shard
+from ganfeat.data.shards import Candidate, LabelKind, Shard
 from ganfeat.data.spool import Spool
 
 
@@ -56,6 +56,16 @@ class ListedFolder:
     def others(self) -> Iterable[Path]:
         """Files that are no images by their names."""
         return (self._root.joinpath(*parts) for parts in self._others)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the sub-folders are classes."""
+        return self.classes is not None
+
+    @property
+    def label_kind(self) -> LabelKind | None:
+        """Places in the classes."""
+        return "int64" if self.labelled else None
 
     def shards(self) -> Iterator[Shard]:
         """Give the pieces."""

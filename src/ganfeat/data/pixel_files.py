@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.data import array_files, mat_files
+from ganfeat.data.decode import raise_if_machine
 from ganfeat.data.matlab import DamagedError, open_variables
 from ganfeat.errors import InputError
 
@@ -153,6 +154,8 @@ def _stream(
         except _DAMAGE as error:
             if isinstance(error, InputError):
                 raise
+            if isinstance(error, OSError):
+                raise_if_machine(error)
             raise InputError(f"{path} is damaged ({type(error).__name__} {error}): fetch it again") from error
 
     return Pixels(len(like), False, blocks, like.labels, like.classes, files)
@@ -180,6 +183,8 @@ def _open_mat(path: Path) -> Pixels:
                         yield images[max(0, start - first) : stop - first]
                     first += count
         except (DamagedError, OSError) as error:
+            if isinstance(error, OSError):
+                raise_if_machine(error)
             raise InputError(f"{path} {error}") from error
 
     return Pixels(shape[3], False, blocks, labels, mat_files.DIGIT_NAMES)

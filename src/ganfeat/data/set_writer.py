@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -20,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.config import differences
-from ganfeat.data.sets import CARD, FORMAT, INDEX, WORK, PackedSet, images_file, open_set
+from ganfeat.data.sets import CARD, FORMAT, INDEX, JOURNAL, WORK, PackedSet, images_file, open_set
+from ganfeat.data.work_folder import finished_set, refuse_foreign, remove_work
 from ganfeat.errors import InputError, RunError
-from ganfeat.files import replacing
+from ganfeat.files import flush_folder, replacing
 
 _ROWS_AT_ONCE = 1 << 14
-_JOURNAL = "journal.json"
-_LOGS = ("index", "dropped", "notes")
+_LARGEST_LABEL = 2**63 - 1
 MOST_CLASSES = 10_000
 """Different names of classes: more of them are texts."""
 
@@ -96,21 +97,30 @@ class SetWriter:
         refuse_foreign(path)
         self._make_folder()
         self._open.enter_context(_locked(self._work / "lock", path))
-        for torn in path.rglob(".*.tmp-*"):  # of a killed process
-            torn.unlink(missing_ok=True)
         try:
+            if (path / CARD).is_file():  # written since refuse_foreign, by the process that had the lock
+                remove_work(path)
+                raise finished_set(path)
+            for torn in path.rglob(".*.tmp-*"):  # of a killed process
+                torn.unlink(missing_ok=True)
             journal = self._read_journal()
             self.resumed = journal is not None
             self.position: dict[str, Any] = journal["position"] if journal else {}
             self.count: int = journal["count"] if journal else 0
             self.kinds = Counter[str](journal["kinds"] if journal else {})
             lengths = journal["lengths"] if journal else {}
+            self._check_room(total)
+            if journal is None:  # first of all files: what has none is not taken for a set
+                self._write_journal({})
             self._logs = {
                 name: self._log(f"{name}.jsonl", lengths.get(name, 0)) for name in ("index", "dropped", "notes")
             }
             self._files = {size: self._open.enter_context(self._pixel_file(size)) for size in self.sizes}
             self._claim(total)
             if journal is None:
+                with self._full_disk():
+                    flush_folder(self._work)
+                    flush_folder(path)  # the pixels' names, which no journal with images in it may outlive
                 self.commit({})
         except BaseException:
             self._open.close()
@@ -163,15 +173,7 @@ class SetWriter:
                 file.flush()
                 os.fsync(file.fileno())
             self.position = dict(position)
-            journal = {
-                "settings": self._settings,
-                "position": self.position,
-                "count": self.count,
-                "kinds": dict(self.kinds),
-                "lengths": {name: file.tell() for name, file in self._logs.items()},
-            }
-            with replacing(self._work / _JOURNAL) as temporary:
-                temporary.write_text(json.dumps(journal), "utf-8")
+            self._write_journal({name: file.tell() for name, file in self._logs.items()})
 
     def rows(self) -> Iterator[Row]:
         """Go through the index as committed."""
@@ -208,8 +210,8 @@ class SetWriter:
         source : str
             What the images are, in words.
         classes : sequence of str, optional
-            Names of the classes, where they are known; else the labels that are strings, sorted, unless there are more
-            than 10,000.
+            Names of the classes, where they are known; else, where any label is a string, all labels as strings,
+            sorted, unless there are more than 10,000.
         step : str
             What has dropped images.
         details : mapping, optional
@@ -217,8 +219,8 @@ class SetWriter:
         """
         with self._full_disk():
             self.commit(self.position)
-            known = tuple(classes) if classes is not None else self._names()
-            labelled, boxed = self._write_index(known)
+            naming = _naming(self.rows(), classes)
+            labelled, boxed = self._write_index(naming)
             self._write_dropped(step)
             for size, file in self._files.items():
                 file.truncate(_offset(size, self.channels) + self.count * size * size * self.channels)
@@ -233,7 +235,7 @@ class SetWriter:
                 "channels": self.channels,
                 "labelled": labelled,
                 "boxed": boxed,
-                "classes": list(known) if known and labelled else None,
+                "classes": list(naming.classes) if naming.classes and labelled else None,
                 "source": source,
                 "settings": self._settings,
                 **(details or {}),
@@ -241,7 +243,7 @@ class SetWriter:
             with replacing(self.path / CARD) as temporary:
                 temporary.write_text(json.dumps(card, indent=2) + "\n", "utf-8")
         self.close()
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove_work(self.path)
         return open_set(self.path)
 
     def _make_folder(self) -> None:
@@ -250,8 +252,19 @@ class SetWriter:
         except OSError as error:
             raise InputError(f"{self.path} cannot be made: {error.strerror}") from error
 
+    def _write_journal(self, lengths: Mapping[str, int]) -> None:
+        journal = {
+            "settings": self._settings,
+            "position": self.position,
+            "count": self.count,
+            "kinds": dict(self.kinds),
+            "lengths": lengths,
+        }
+        with self._full_disk(), replacing(self._work / JOURNAL) as temporary:
+            temporary.write_text(json.dumps(journal), "utf-8")
+
     def _read_journal(self) -> dict[str, Any] | None:
-        path = self._work / _JOURNAL
+        path = self._work / JOURNAL
         if not path.exists():
             return None
         try:
@@ -269,6 +282,7 @@ class SetWriter:
         return journal
 
     def _log(self, name: str, length: int) -> IO[bytes]:
+        self._not_shorter(self._work / name, length)
         file = self._open.enter_context((self._work / name).open("ab"))
         file.truncate(length)
         file.seek(0, os.SEEK_END)
@@ -276,6 +290,7 @@ class SetWriter:
 
     def _pixel_file(self, size: int) -> IO[bytes]:
         path = self.path / images_file(size)
+        self._not_shorter(path, self.count and _offset(size, self.channels) + self.count * size**2 * self.channels)
         path.touch()
         file = path.open("r+b")
         file.write(_header(0, size, self.channels))
@@ -283,8 +298,16 @@ class SetWriter:
         file.seek(0, os.SEEK_END)
         return file
 
-    def _claim(self, total: int | None) -> None:
-        """Claim the room on the disk, so that it is not found to be full after hours."""
+    def _not_shorter(self, path: Path, length: int) -> None:
+        """Refuse to go on where something of what was committed is gone: it would be filled with zeros."""
+        found = path.stat().st_size if path.exists() else 0
+        if found < length:
+            raise InputError(
+                f"{path} has {found:,} bytes and not the {length:,} that the journal of {self.path} speaks of (it was "
+                f"deleted, or lost in a power cut): delete {self.path} and start again"
+            )
+
+    def _check_room(self, total: int | None) -> None:
         if total is None:
             return
         bytes_each = sum(size * size for size in self.sizes) * self.channels
@@ -294,29 +317,21 @@ class SetWriter:
                 f"no room for {total:,} images at {self.path}: they take {total * bytes_each / 1e9:.1f} GB, and "
                 f"{free / 1e9:.1f} GB are free. Make room, or give another folder or fewer or smaller sizes"
             )
-        if hasattr(os, "posix_fallocate"):
+
+    def _claim(self, total: int | None) -> None:
+        """Claim the room on the disk, so that it is not found to be full after hours."""
+        if total is not None and hasattr(os, "posix_fallocate"):
             for size, file in self._files.items():
                 try:
                     os.posix_fallocate(file.fileno(), 0, _offset(size, self.channels) + total * size**2 * self.channels)
                 except OSError:  # a disk that cannot promise it
                     return
 
-    def _names(self) -> tuple[str, ...] | None:
-        names: set[str] = set()
-        for row in self.rows():
-            if isinstance(row.label, str):
-                names.add(row.label)
-                if len(names) > MOST_CLASSES:
-                    return None
-        return tuple(sorted(names)) or None
-
-    def _write_index(self, classes: tuple[str, ...] | None) -> tuple[bool, bool]:
+    def _write_index(self, naming: _Naming) -> tuple[bool, bool]:
         """Write the index, and tell whether there are labels, and boxes."""
         import pyarrow as pa
 
-        index = {name: label for label, name in enumerate(classes or ())}
-        labelled = any(_label(row.label, index) is not None for row in self.rows())
-        boxed = any(row.box is not None for row in self.rows())
+        labelled, boxed = naming.labelled, naming.boxed
         fields = [
             pa.field("id", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
@@ -331,7 +346,7 @@ class SetWriter:
 
         def records() -> Iterator[dict[str, Any]]:
             for row in self.rows():
-                yield {**row._asdict(), "label": _label(row.label, index)}
+                yield {**row._asdict(), "label": naming.place(row.label)}
 
         with replacing(self.path / INDEX) as temporary:
             write_table(temporary, pa.schema(fields), records())
@@ -373,27 +388,45 @@ def write_table(path: Path, schema: Any, records: Iterator[dict[str, Any]]) -> N
             writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
 
 
-def refuse_foreign(path: Path) -> None:
-    """Refuse a folder that holds something other than a set that is not finished.
+@dataclass(frozen=True)
+class _Naming:
+    """What labels of a set become.
 
-    Raises
-    ------
-    InputError
+    `numbers` tells whether whole numbers stand for themselves; they are names like the others otherwise.
     """
-    if path.is_dir() and not (path / WORK).is_dir():
-        found = next(path.iterdir(), None)
-        if (path / CARD).is_file():
-            raise InputError(f"{path} is a finished set: give another folder, or delete it")
-        if found is not None:
-            raise InputError(f"{path} holds {found.name} and is no packed set: give a new or an empty folder")
-    elif path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file: give a new or an empty folder")
+
+    classes: tuple[str, ...] | None
+    places: Mapping[str, int]
+    numbers: bool
+    labelled: bool
+    boxed: bool
+
+    def place(self, label: int | str | None) -> int | None:
+        if label is None or (isinstance(label, int) and not 0 <= label <= _LARGEST_LABEL):
+            return None
+        return label if isinstance(label, int) and self.numbers else self.places.get(str(label))
 
 
-def _label(value: int | str | None, index: Mapping[str, int]) -> int | None:
-    if isinstance(value, str):
-        return index.get(value)
-    return None if value is None or value < 0 else value
+def _naming(rows: Iterator[Row], classes: Sequence[str] | None) -> _Naming:
+    """Look at all labels: where any is a name, all are, but for places in classes that are known."""
+    names, named, boxed, largest, numbers = set[str](), False, False, -1, set[int]()
+    for row in rows:
+        boxed = boxed or row.box is not None
+        if isinstance(row.label, str):
+            named = True
+            if len(names) <= MOST_CLASSES:
+                names.add(row.label)
+        elif row.label is not None and 0 <= row.label <= _LARGEST_LABEL:
+            largest = max(largest, row.label)
+            if len(numbers) <= MOST_CLASSES:
+                numbers.add(row.label)
+    if classes is not None or not named:
+        known = tuple(classes) if classes is not None and largest < len(classes) else None
+        places = {name: place for place, name in enumerate(classes or ())}
+        return _Naming(known, places, True, largest >= 0 or not places.keys().isdisjoint(names), boxed)
+    names |= set(map(str, numbers))
+    known = tuple(sorted(names)) if len(names) <= MOST_CLASSES else None
+    return _Naming(known, {name: place for place, name in enumerate(known or ())}, False, known is not None, boxed)
 
 
 def _header(count: int, size: int, channels: int) -> bytes:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,7 +37,12 @@ INDEX = "index.parquet"
 WORK = ".work"
 """Folder in a set that is not finished."""
 
+JOURNAL = "journal.json"
+"""In that folder: how far the set is."""
+
 _ROWS_AT_ONCE = 1 << 14
+_OURS = re.compile(rb'"format"\s*:\s*"ganfeat-set/')
+_HEAD = 4096
 
 
 def images_file(size: int) -> str:
@@ -45,7 +51,7 @@ def images_file(size: int) -> str:
 
 
 def is_set(path: Path) -> bool:
-    """Tell whether a folder is a packed set.
+    """Tell whether a folder is a packed set, and not one that holds something else of the same name.
 
     Raises
     ------
@@ -53,10 +59,23 @@ def is_set(path: Path) -> bool:
         If it is one that is not finished.
     """
     if (path / CARD).is_file():
-        return True
-    if (path / WORK).is_dir():
+        try:
+            with (path / CARD).open("rb") as file:
+                head = file.read(_HEAD)
+        except OSError as error:
+            raise InputError(f"{path / CARD} cannot be read: {error.strerror}") from error
+        # A damaged card beside a set's other files is a damaged set.
+        if _OURS.search(head) or ((path / INDEX).is_file() and next(path.glob("images-*.npy"), None) is not None):
+            return True
+    if is_begun(path):
         raise InputError(f"{path} is a set that is not finished: run the same `ganfeat prepare` again, it continues")
     return False
+
+
+def is_begun(path: Path) -> bool:
+    """Tell whether a folder holds a set that is not finished, or the first step of one."""
+    first = path / WORK / "read"
+    return (path / WORK / JOURNAL).is_file() or (first.is_dir() and ((first / CARD).is_file() or is_begun(first)))
 
 
 @dataclass(frozen=True, eq=False)

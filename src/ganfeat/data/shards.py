@@ -8,10 +8,10 @@ memory does not grow with the number of images (folder names, and names of tar a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,19 @@ from ganfeat.data.resize import convert_channels, resize_array
 from ganfeat.errors import InputError
 
 ROWS = 4096
+
+LabelKind = Literal["int64", "string"]
+
+
+class Known(NamedTuple):
+    """What a packed set tells of an image: where it came from, and its pixels ``(size, size, channels)`` by size."""
+
+    source: str
+    width: int
+    height: int
+    hash: str
+    box: tuple[int, int, int, int] | None
+    images: Mapping[int, NDArray[np.uint8]]
 
 
 class Candidate(NamedTuple):
@@ -39,12 +52,15 @@ class Candidate(NamedTuple):
         What :func:`decode` takes.
     label : int, str or None
         A string is a class by its name: one of the source's `classes`, where these are known before.
+    known : Known, optional
+        Of an image in a packed set.
     """
 
     id: str
     source: str
     item: Item | NDArray[np.uint8]
     label: int | str | None
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +110,19 @@ class ShardedSource(Protocol):
     classes : tuple of str or None
         Names of the classes, sorted, where they are known before all is read.
     signature : str
-        SHA-256 that changes when the files do (names, sizes and times; of the Hub, the name and revision).
+        SHA-256 that changes when the files do (names, sizes and times; of the Hub, the commit).
     count : int or None
         How many candidates there are, where that is known before all is read.
     skipped : iterable of Skipped
         What was found while listing and cannot be read.
     others : iterable of Path
         Files that are no images by their names, of a folder of images.
+    labelled : bool or None
+        Whether there are labels (of some images at least, or a column for them). None for tar files: that is not known
+        before all is read.
+    label_kind : {"int64", "string", None}
+        What labels are: whole numbers (or names of `classes`, which stand for their places), or names. None where there
+        are none, or it is not known.
     """
 
     @property
@@ -115,6 +137,10 @@ class ShardedSource(Protocol):
     def skipped(self) -> Iterable[Skipped]: ...  # noqa: D102
     @property
     def others(self) -> Iterable[Path]: ...  # noqa: D102
+    @property
+    def labelled(self) -> bool | None: ...  # noqa: D102
+    @property
+    def label_kind(self) -> LabelKind | None: ...  # noqa: D102
 
     def shards(self) -> Iterator[Shard]:
         """Give the pieces, always the same in the same order."""
@@ -163,6 +189,8 @@ def read_shard(shard: Shard) -> Iterator[Candidate]:
     ------
     InputError
         If the file is gone, or is another one now.
+    RunError
+        If the machine or the connection fails, and it is not the file.
     """
     from ganfeat.data.divided import READERS
 
@@ -188,6 +216,8 @@ def decode(candidate: Candidate, size: int, channels: int) -> NDArray[np.uint8]:
     ------
     UnreadableImageError
         With the reason.
+    RunError
+        If it is the machine that has no memory, no more open files or no connection to its disk.
     """
     item = candidate.item
     if isinstance(item, Unreadable):

@@ -13,6 +13,8 @@ from typing import Any
 _IN_MEMORY = 1 << 22
 _BLOCK = 1 << 16
 _SORTED_AT_ONCE = 1 << 16
+_RUNS = 64
+"""Sorted runs, each a file, that are open at once."""
 
 
 class Spool:
@@ -35,6 +37,10 @@ class Spool:
         self._bytes += len(line)
         self._length += 1
 
+    def to_disk(self) -> None:
+        """Let go of the memory that a short list takes."""
+        self._file.rollover()
+
     def __len__(self) -> int:
         return self._length
 
@@ -49,16 +55,28 @@ class Spool:
 
 
 def in_order(names: Iterable[str], at_once: int = _SORTED_AT_ONCE) -> Iterator[str]:
-    """Sort any number of names, holding `at_once` of them in memory."""
+    """Sort any number of names, holding `at_once` of them in memory, with few files open."""
     source = iter(names)
     first = sorted(islice(source, at_once))
     if len(first) < at_once:
         yield from first
         return
-    runs: list[Spool] = []
+    levels: list[list[Spool]] = [[]]
     while first:
-        runs.append(Spool())
-        for name in first:
-            runs[-1].append(name)
+        levels[0].append(_run(first))
+        for level, runs in enumerate(levels):
+            if len(runs) == _RUNS:
+                merged = _run(heapq.merge(*runs))
+                runs.clear()
+                levels.append([]) if level + 1 == len(levels) else None
+                levels[level + 1].append(merged)
         first = sorted(islice(source, at_once))
-    yield from heapq.merge(*runs)
+    yield from heapq.merge(*(run for runs in levels for run in runs))
+
+
+def _run(names: Iterable[str]) -> Spool:
+    run = Spool()
+    for name in names:
+        run.append(name)
+    run.to_disk()
+    return run

@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganfeat.data.decode import out_of_memory, raise_if_machine
 from ganfeat.data.encoded import EncodedImages, Item, Unreadable
 from ganfeat.data.folder import found_file, printable, signature_of
 from ganfeat.errors import InputError
-from ganfeat.parquet import batches
+from ganfeat.parquet import batches, opened
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -78,6 +79,16 @@ class Table:
     label: str | None
     classes: tuple[str, ...]
     rows: tuple[int, ...]
+
+    @property
+    def label_kind(self) -> Literal["int64", "string"] | None:
+        """Whether labels are numbers or names."""
+        import pyarrow.types as types
+
+        if self.label is None:
+            return None
+        kind = self.schema.field(self.label).type
+        return "int64" if types.is_integer(kind.value_type if types.is_dictionary(kind) else kind) else "string"
 
 
 def describe(paths: list[Path]) -> Table:
@@ -242,11 +253,17 @@ def _cells(
     path: Path, columns: list[str], rows_at_once: int, groups: Sequence[int] | None = None
 ) -> Iterator[tuple[Any, ...]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
-            for batch in batches(table, rows_at_once, columns, groups):
-                yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
+        if groups is None:
+            groups = range(len(group_sizes(path)))
+        for group in groups:
+            with opened(path) as table:
+                for batch in batches(table, rows_at_once, columns, [group]):
+                    yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
+    except MemoryError as error:
+        raise out_of_memory() from error
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError):
+            raise_if_machine(error)
         raise InputError(f"{path} is damaged ({' '.join(str(error).split())}): fetch it again") from error

@@ -7,15 +7,17 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from ganfeat.data.decode import quiet_pillow
 from ganfeat.errors import RunError
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_of_the_process = ExitStack()
 _Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 _Place = TypeVar("_Place")
@@ -26,7 +28,7 @@ def in_order(
     work: Callable[[_Given], _Result],
     workers: int,
     processes: bool = False,
-) -> Iterator[tuple[_Place, _Result]]:
+) -> Generator[tuple[_Place, _Result]]:
     """Do `work` on things, and give the results in their order.
 
     Parameters
@@ -86,7 +88,8 @@ def _pool(workers: int, processes: bool) -> Iterator[Executor]:
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the first process, and end when it is gone."""
+    """Leave Ctrl-C to the first process, end when it is gone, and let it alone tell what is wrong with files."""
+    _of_the_process.enter_context(quiet_pillow())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 

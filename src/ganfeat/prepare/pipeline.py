@@ -19,18 +19,17 @@ from numpy.typing import NDArray
 
 from ganfeat.data.decode import FastJpeg
 from ganfeat.data.packed import PackedSet, SetWriter, open_set
-from ganfeat.data.sets import CARD, WORK
-from ganfeat.errors import InputError, RunError
+from ganfeat.data.sets import WORK
+from ganfeat.data.work_folder import refuse_foreign, remove_work
+from ganfeat.errors import InputError
 from ganfeat.prepare.choose import choose
 from ganfeat.prepare.faces import FaceCropper, load_cascade
-from ganfeat.prepare.read import Result, check_settings, plan, read
+from ganfeat.prepare.read import Result, check_settings, is_finished, plan, read, refuse_inside
 from ganfeat.prepare.report import shown_size, write_json, write_kept
 
 Stage = Callable[[str, float], AbstractContextManager[Callable[..., None]]]
 """Shows the progress of a step: its name and how much there is to do give a context with ``update(done, total)``."""
 
-MOST_DUPLICATES = 0.9
-"""A search that takes a larger share of all images for duplicates has failed."""
 _LEAST_SIDE = 32
 _DUPLICATE = "a duplicate"
 _REPORTS = ("counts.json", "groups.parquet", "groups.png")
@@ -91,9 +90,10 @@ def prepare(
     with stage("listing", 0):
         planned = plan(source, sizes, channels, fast_jpeg, faces)
     more = {} if duplicates is None else {"duplicates": {"method": duplicates, "seed": seed}}
-    if (path / CARD).is_file():
+    refuse_inside(source, path)
+    if is_finished(path):
         check_settings(path, open_set(path).card["settings"], {**planned.settings, **more})
-        shutil.rmtree(path / WORK, ignore_errors=True)
+        remove_work(path)
         return Prepared(open_set(path), _steps(path), 0, True)
     inner = path / WORK / "read"
     if duplicates is None and inner.is_dir():
@@ -130,8 +130,6 @@ def _check_method(method: str) -> None:
 
 def _prepared(path: Path, inner: Path) -> Path:
     """Refuse a folder of something else before any work."""
-    from ganfeat.data.set_writer import refuse_foreign
-
     refuse_foreign(path)
     if (path / WORK / "index.jsonl").is_file() and not inner.is_dir():
         raise InputError(f"{path} was begun without --duplicates: leave it out, or give another folder, or delete this")
@@ -158,11 +156,6 @@ def _without_duplicates(
             seed=seed,
             signature=given.signature,
             progress=lambda done, total, what: update(done, total, what),
-        )
-    if len(found.dropped) > MOST_DUPLICATES * len(given):
-        raise RunError(
-            f"{len(found.dropped):,} of {len(given):,} images were taken for duplicates, which is hard to believe: "
-            f"look at {work / 'groups.png'}. Nothing was left out yet; delete {path} and use another method, or none"
         )
     kept = found.keep
     place = {int(row): number for number, row in enumerate(found.dropped)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,17 +18,20 @@ import numpy as np
 
 from ganfeat.config import differences
 from ganfeat.data.batch import default_workers
+from ganfeat.data.bundled import BUNDLED
 from ganfeat.data.decode import FastJpeg, UnreadableImageError, quiet_pillow, read_header
 from ganfeat.data.encoded import Unreadable
+from ganfeat.data.folder import printable
 from ganfeat.data.packed import Dropped, PackedSet, SetWriter, open_set
 from ganfeat.data.resize import MAX_SIZE
-from ganfeat.data.sets import CARD, WORK
+from ganfeat.data.sets import CARD, is_set
 from ganfeat.data.shards import Candidate, ShardedSource, open_shards, read_shard
+from ganfeat.data.work_folder import remove_work
 from ganfeat.errors import InputError, MissingExtraError
 from ganfeat.prepare.crew import in_order
-from ganfeat.prepare.reasons import BY_CONTENT, kind_of, suffix_of_image
+from ganfeat.prepare.reasons import BY_CONTENT, MOST, OTHER, kind_of, suffix_of_image
 from ganfeat.prepare.report import Noted, write_report
-from ganfeat.prepare.work import GLIMPSE, Box, Cropper, Job, Lost, Made, NothingToCutError, make, resized
+from ganfeat.prepare.work import GLIMPSE, Box, Cropper, Job, Lost, Made, NothingToCutError, glimpse_of, make, resized
 
 __all__ = ["Box", "Cropper", "NothingToCutError", "Plan", "Result", "check_settings", "plan", "read", "settle_channels"]
 
@@ -95,7 +98,8 @@ def read(
     cropper : Cropper, optional
         Finds the parts of each image that become rows, in its full size.
     workers : int, optional
-        How many decode at once; by default as many as there are cores. The result does not depend on it.
+        How many decode at once; by default as many as there are cores, and 8 threads at most. The result
+        does not depend on it.
     processes : bool
         Whether these are processes, which they always are for a `cropper`: what it holds may be of use to one thread
         alone.
@@ -117,7 +121,8 @@ def read(
     """
     planned = planned or plan(source, sizes, channels, fast_jpeg, cropper)
     job, settings, opened = planned.job, planned.settings, planned.source
-    if (path / CARD).is_file():
+    refuse_inside(source, path)
+    if is_finished(path):
         return _finished(path, settings)
     if opened.count == 0:
         raise InputError(f"there are no images in {opened.name}")
@@ -126,8 +131,9 @@ def read(
         before = int(writer.position.get("candidates", 0))
         if not writer.position:
             _note_listing(writer, opened, job)
-        hands = default_workers() if workers is None else workers
-        _read_all(writer, opened, job, hands, processes or cropper is not None, progress)
+        processes = processes or cropper is not None
+        hands = workers or (default_workers(None) if processes else default_workers())
+        _read_all(writer, opened, job, hands, processes, progress)
         if not writer.count:
             told = "".join(f"\n  {count:,} × {kind}" for kind, count in writer.kinds.most_common(8))
             raise InputError(
@@ -194,9 +200,10 @@ def plan(
         except ImportError as error:
             raise MissingExtraError("simplejpeg", "fast", "fast JPEG decoding by simplejpeg") from error
     opened = open_shards(source, shape=(max(sizes), max(sizes), channels or 3))
+    _check_channels(opened)
     job = Job(sizes, channels or settle_channels(opened), fast_jpeg, cropper)
     settings = {
-        "source": opened.name,
+        "source": _where(source),
         "signature": opened.signature,
         "fast_jpeg": fast_jpeg,
         "cut": None if cropper is None else {"name": cropper.name, **cropper.card},
@@ -204,10 +211,46 @@ def plan(
     return Plan(job, {**settings, "sizes": list(sizes), "channels": job.channels}, opened)
 
 
+def _check_channels(source: ShardedSource) -> None:
+    """Refuse arrays of pixels that are neither grey nor RGB, which are told by the first."""
+    shard = next(source.shards(), None)
+    if shard is None or shard.kind not in ("pixels", "packed", "bundled"):
+        return
+    item = next((candidate.item for candidate in read_shard(shard)), None)
+    if isinstance(item, np.ndarray) and item.shape[2] not in (1, 3):
+        raise InputError(
+            f"the images in {source.name} have {item.shape[2]} channels, and sets are grey or RGB: save those you mean "
+            "first, as in np.save('rgb.npy', images[..., :3])"
+        )
+
+
+def _where(source: str) -> str:
+    """Name a source alike from every folder."""
+    named = source in BUNDLED or source.startswith("hf://")
+    return printable(source if named else str(Path(source).expanduser().resolve()))
+
+
+def refuse_inside(source: str, path: Path) -> None:
+    """Refuse a set in the folder that it is made of: its pictures would be images of the source.
+
+    Raises
+    ------
+    InputError
+    """
+    folder = Path(source.removeprefix("hf://")).expanduser()
+    if source not in BUNDLED and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} lies in {source}, and would be read as a part of it: give a folder outside of it")
+
+
+def is_finished(path: Path) -> bool:
+    """Tell whether a folder holds a finished set."""
+    return (path / CARD).is_file() and is_set(path)
+
+
 def _finished(path: Path, settings: Mapping[str, Any]) -> Result:
     packed = open_set(path)
     check_settings(path, packed.card["settings"], settings)
-    shutil.rmtree(path / WORK, ignore_errors=True)  # of a process that was killed after its last file was written
+    remove_work(path)  # of a process that was killed after its last file was written
     return Result(packed, _counts(path), finished_before=True)
 
 
@@ -236,14 +279,14 @@ def _note_listing(writer: SetWriter, source: ShardedSource, job: Job) -> None:
     suffixes = Counter[str]()
     for path in source.others:
         if (suffix := suffix_of_image(path)) is None:
-            suffix = path.suffix.lower() or "no suffix"
+            suffix = printable(path.suffix.lower()) or "no suffix"
             suffixes[suffix if suffix in suffixes or len(suffixes) < _SUFFIXES else "other"] += 1
             continue
         reason = f"{BY_CONTENT}: rename it to end in {suffix}"
-        name = str(path).encode("utf-8", "backslashreplace").decode()
+        name = printable(str(path))
         inside = name.removeprefix(str(Path(source.name).absolute())).lstrip("/")
         made = make(job, [Candidate(inside, name, path, None)]) if writer.kinds[BY_CONTENT] < _GLIMPSES else None
-        _drop(writer, [Lost(Dropped(inside, name, BY_CONTENT, reason), _first_picture(made))])
+        _drop(writer, job, [Lost(Dropped(inside, name, BY_CONTENT, reason), _first_picture(made))])
         found += 1
     writer.note({"others": dict(sorted(suffixes.items()))})
     writer.commit({"shard": 0, "done": 0, "candidates": found})
@@ -268,17 +311,18 @@ def _read_all(
     listed = before if start == (0, 0) else None
     total = (source.count or 0) + (listed or 0)
     since, last = 0, time.monotonic()
-    for place, made in in_order(_chunks(source, *start), partial(make, job), workers, processes):
-        writer.add(made.images, made.rows)
-        _drop(writer, made.lost)
-        before += made.candidates
-        since += made.candidates
-        position = {"shard": place[0], "done": place[1], "candidates": before}
-        if since >= _COMMIT_CANDIDATES or time.monotonic() - last > _COMMIT_SECONDS:
-            writer.commit(position)
-            since, last = 0, time.monotonic()
-        if progress is not None:
-            progress(before, max(total, before) if source.count else 0)
+    with closing(in_order(_chunks(source, *start), partial(make, job), workers, processes)) as results:
+        for place, made in results:
+            writer.add(made.images, made.rows)
+            _drop(writer, job, made.lost)
+            before += made.candidates
+            since += made.candidates
+            position = {"shard": place[0], "done": place[1], "candidates": before}
+            if since >= _COMMIT_CANDIDATES or time.monotonic() - last > _COMMIT_SECONDS:
+                writer.commit(position)
+                since, last = 0, time.monotonic()
+            if progress is not None:
+                progress(before, max(total, before) if source.count else 0)
     writer.commit(position)
 
 
@@ -304,9 +348,15 @@ def _size(candidate: Candidate) -> int:
     return len(item) if isinstance(item, bytes) else item.nbytes if isinstance(item, np.ndarray) else 0
 
 
-def _drop(writer: SetWriter, lost: Sequence[Lost]) -> None:
-    for dropped, glimpse in lost:
-        if glimpse is not None and writer.kinds[dropped.kind] < _GLIMPSES:
+def _drop(writer: SetWriter, job: Job, lost: Sequence[Lost]) -> None:
+    for dropped, glimpse, candidate in lost:
+        if dropped.kind not in writer.kinds and len(writer.kinds) >= MOST:
+            dropped = dropped._replace(kind=OTHER)
+        if writer.kinds[dropped.kind] >= _GLIMPSES:
+            glimpse = None
+        elif candidate is not None:
+            glimpse = glimpse_of(candidate, job.channels)
+        if glimpse is not None:
             pixels = base64.b85encode(np.ascontiguousarray(glimpse).tobytes()).decode()
             writer.note({"kind": dropped.kind, "id": dropped.id, "shape": glimpse.shape, "pixels": pixels})
         writer.drop([dropped])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ganfeat.data.decode import UnreadableImageError, read_header
+from ganfeat.data.decode import UnreadableImageError, raise_if_machine, read_header
 
 BY_CONTENT = "an image by its content, not by its name"
 
@@ -24,6 +24,9 @@ _KINDS = (  # "": the reason is in few words already
     (r"pixels from .* to ", "pixels out of range"),
     (r"No such file", "gone since it was listed"),
 )
+OTHER = "another reason"
+MOST = 40
+"""Kinds of reasons; images left out for more of them are of the kind :data:`OTHER`."""
 _SNIFFED = 16
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 
@@ -44,7 +47,10 @@ def suffix_of_image(path: Path) -> str | None:
         if not (head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
             return None
         read_header(path)
-    except (OSError, UnreadableImageError):
+    except OSError as error:
+        raise_if_machine(error)
+        return None
+    except UnreadableImageError:
         return None
     if head.startswith(b"\xff\xd8"):
         return ".jpg"

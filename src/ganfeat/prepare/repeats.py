@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _AT_ONCE = 1 << 18
+_MOST_FILES = 64
 
 
 class Found(NamedTuple):
@@ -23,8 +24,8 @@ class Found(NamedTuple):
 class Repeats:
     """Counts what occurs more than once.
 
-    Keys of 128 bits are written to temporary files by their first bits, each of about a quarter of a million, and
-    counted one file after the other.
+    Keys of 128 bits are written to temporary files by their first bits, each of about a quarter of a million (or a 64th
+    of all), and counted one file after the other.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Repeats:
 
     def __init__(self, expected: int) -> None:
         parts = 1
-        while parts * _AT_ONCE < expected and parts < 256:
+        while parts * _AT_ONCE < expected and parts < _MOST_FILES:
             parts *= 2
         self._open = ExitStack()
         self._parts = [self._open.enter_context(tempfile.TemporaryFile()) for _ in range(parts)]

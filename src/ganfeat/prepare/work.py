@@ -12,11 +12,19 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.data.decode import FastJpeg, UnreadableImageError, decode_upright, explained
+from ganfeat.data.decode import (
+    FastJpeg,
+    UnreadableImageError,
+    decode_upright,
+    explained,
+    out_of_memory,
+    raise_if_machine,
+)
 from ganfeat.data.encoded import Unreadable
 from ganfeat.data.packed import Dropped, Row
 from ganfeat.data.resize import convert_channels, min_resize_crop, resize_array
-from ganfeat.data.shards import Candidate
+from ganfeat.data.shards import Candidate, Known
+from ganfeat.errors import RunError
 from ganfeat.prepare.reasons import kind_of
 
 GLIMPSE = 64
@@ -81,10 +89,20 @@ class Job:
 
 
 class Lost(NamedTuple):
-    """An image that was left out, and what can be shown of it, ``(64, 64, channels)``."""
+    """An image that was left out.
+
+    Attributes
+    ----------
+    dropped : Dropped
+    glimpse : ndarray of uint8, shape (64, 64, channels), or None
+        What can be shown of it.
+    candidate : Candidate or None
+        Of which :func:`glimpse_of` may show something.
+    """
 
     dropped: Dropped
     glimpse: NDArray[np.uint8] | None
+    candidate: Candidate | None = None
 
 
 @dataclass
@@ -110,9 +128,15 @@ def make(job: Job, candidates: Sequence[Candidate]) -> Made:
         try:
             parts += _parts(job, candidate)
         except _LeftOutError as error:
-            lost.append(_lost(candidate, str(error), str(error), error.glimpse))
+            dropped = Dropped(candidate.id, candidate.source, str(error), str(error))
+            lost.append(Lost(dropped, error.glimpse))
         except UnreadableImageError as error:
-            lost.append(_lost(candidate, kind_of(str(error)), str(error), _glimpse(candidate, job.channels)))
+            dropped = Dropped(candidate.id, candidate.source, kind_of(str(error)), str(error))
+            lost.append(Lost(dropped, None, candidate))
+        except MemoryError as error:
+            raise RunError(f"{candidate.id}: {out_of_memory()}") from error
+        except RunError as error:
+            raise RunError(f"{candidate.id}: {error}") from error
     shape = (len(parts), job.channels)
     images = {
         size: np.stack([part.images[i] for part in parts])
@@ -127,10 +151,6 @@ class _LeftOutError(Exception):
     def __init__(self, reason: str, glimpse: NDArray[np.uint8]) -> None:
         super().__init__(reason)
         self.glimpse = glimpse
-
-
-def _lost(candidate: Candidate, kind: str, reason: str, glimpse: NDArray[np.uint8] | None) -> Lost:
-    return Lost(Dropped(candidate.id, candidate.source, kind, reason), glimpse)
 
 
 def _parts(job: Job, candidate: Candidate) -> list[_Part]:
@@ -149,6 +169,8 @@ def _parts(job: Job, candidate: Candidate) -> list[_Part]:
 
 
 def _from_pixels(job: Job, candidate: Candidate, pixels: NDArray[np.uint8]) -> list[_Part]:
+    if candidate.known is not None and job.cropper is None:
+        return _from_set(job, candidate, candidate.known, pixels)
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     if job.cropper is not None:
@@ -159,6 +181,17 @@ def _from_pixels(job: Job, candidate: Candidate, pixels: NDArray[np.uint8]) -> l
             resized(convert_channels(pixels, job.channels), job.sizes),
         )
     ]
+
+
+def _from_set(job: Job, candidate: Candidate, known: Known, pixels: NDArray[np.uint8]) -> list[_Part]:
+    """Take each size from the set as it is there, else from the next larger one."""
+    own = {**known.images, pixels.shape[0]: pixels}
+    images = []
+    for size in job.sizes:
+        nearest = own[min(side for side in own if side >= size)]
+        images += resized(convert_channels(nearest, job.channels), [size])
+    row = Row(candidate.id, known.source, known.width, known.height, known.hash, candidate.label, known.box)
+    return [_Part(row, images)]
 
 
 def _cut(job: Job, candidate: Candidate, image: NDArray[np.uint8], digest: str) -> list[_Part]:
@@ -198,11 +231,12 @@ def _read(item: Path | bytes) -> tuple[Path | bytes, str]:
             content = file.read()
             return content, hashlib.sha256(content).hexdigest()
     except OSError as error:
+        raise_if_machine(error)
         raise UnreadableImageError(explained(error)) from error
 
 
-def _glimpse(candidate: Candidate, channels: int) -> NDArray[np.uint8] | None:
-    """As much of a damaged image as can be decoded."""
+def glimpse_of(candidate: Candidate, channels: int) -> NDArray[np.uint8] | None:
+    """Show as much of a damaged image as can be decoded, ``(64, 64, channels)``, or None."""
     from PIL import Image
 
     if isinstance(candidate.item, Unreadable | np.ndarray):
@@ -220,5 +254,7 @@ def _glimpse(candidate: Candidate, channels: int) -> NDArray[np.uint8] | None:
                 image.tile = []
             square = min_resize_crop(image.convert("L" if channels == 1 else "RGB"), GLIMPSE)
             return np.asarray(square).reshape(GLIMPSE, GLIMPSE, channels)
+    except RunError:
+        raise
     except Exception:  # it is damaged; there is nothing to see then
         return None
