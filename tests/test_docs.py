@@ -351,3 +351,92 @@ def test_the_gallery_says_in_words_what_was_measured():
     assert f"{turn[0]} lie on it in the right order, where 50 % is chance, and {turn[1]} of random regroupings" in text
     (near,) = [row for row in gallery("cifar10", "walk-scored")["table"] if row[0].startswith("nearer to")]
     assert f"{near[1]} are nearer to a training image" in text and f"and {near[2]} in features" in text
+
+
+def shown_rates(run):
+    return [f"{100 * run[rate]:.1f}" for rate in ("precision", "recall")]
+
+
+def test_the_page_on_duplicates_shows_the_benchmark():
+    found = results("duplicates")
+    shown = rows("docs/duplicates.md")
+    largest = {name: runs["100000"] for name, runs in found["methods"].items()}
+    for kind in largest["features"]["kinds"]:
+        wanted = [kind, *(f"{100 * largest[name]['kinds'][kind]['found']:.1f}" for name in ("autoencoder", "features"))]
+        assert wanted in shown
+    for name, runs in found["methods"].items():
+        for size in ("12500", "50000", "100000"):
+            run = runs[size]
+            seconds = run["cpu seconds"]
+            rates = shown_rates(run["dropped"]) + shown_rates(run["pairs"])
+            assert [f"{int(size):,}", name, *rates, f"{seconds:.0f}", f"{1e3 * seconds / int(size):.2f}"] in shown
+    names = {"mnist5k": "mnist5k, the other half", "MNIST": "MNIST's test images"}
+    for control, found_in in found["controls"].items():
+        for name in ("autoencoder", "features"):
+            alone, mixed = found_in[name]["alone"]["dropped"], found_in[name]["with copies"]["dropped"]
+            wanted = [names[control], f"{found_in['images']:,}", name, str(alone), *shown_rates(mixed)]
+            assert wanted in shown
+
+
+def test_the_page_on_duplicates_shows_how_it_was_tuned():
+    tuned = results("duplicates")["tuning"]["sets"]
+    shown = rows("docs/duplicates.md")
+    for k, row in enumerate(tuned["CIFAR-10"]["autoencoder"]):
+        if row["threshold"] == 0:
+            scaled = "yes" if row["scaled"] else "no"
+            settings = [f"{row['noise']:g}", f"{row['dropout']:g}", str(row["epochs"]), scaled]
+            sets = ("CIFAR-10", "LFW", "mnist5k")
+            rates = [", ".join(shown_rates(tuned[name]["autoencoder"][k]["dropped"])) for name in sets]
+            assert [*settings, *rates] in shown
+    for name, found in tuned.items():
+        by_rule, *_ = found["rule"]
+        rates = [", ".join(shown_rates(row["dropped"])) for row in (by_rule, *found["features"])]
+        assert [name, f"{rates[0]} ({by_rule['least']:.2f})", *rates[1:]] in shown
+    for k, row in enumerate(tuned["mixed"]["rule"]):
+        ratio = "none" if row["ratio"] >= 1 else f"{row['ratio']:g}"
+        rates = [", ".join(shown_rates(tuned[name]["rule"][k]["dropped"])) for name in tuned]
+        assert [ratio, f"{row['copy']:g}", *rates] in shown
+
+
+def test_the_page_on_duplicates_says_what_was_seen_of_wrong_drops():
+    text = " ".join((ROOT / "docs" / "duplicates.md").read_text(encoding="utf-8").split())
+    found = results("duplicates")
+    wrong = {name: runs["100000"]["wrongly dropped"] for name, runs in found["methods"].items()}
+    seen, same = found["judged by eye"]["features"].values()
+    total = wrong["features"]["wrong drops"]
+    assert f"{seen} of the {total} wrong drops of `features` were looked at, once and not blind: {same} are" in text
+    seen, same = found["judged by eye"]["autoencoder"].values()
+    assert seen == wrong["autoencoder"]["wrong drops"] and f"All {seen} of `autoencoder` were: {same} are" in text
+    tiles = (wrong[name]["of"]["VOC"] for name in ("features", "autoencoder"))
+    assert "{} and {} of their wrong drops are tiles of VOC".format(*tiles) in text
+
+
+def test_searching_for_duplicates_takes_linear_time_and_drops_little_that_is_wrong():
+    for name, precision, recall in (("autoencoder", 0.99, 0.3), ("features", 0.95, 0.8)):
+        runs = results("duplicates")["methods"][name]
+        assert runs["100000"]["cpu seconds"] < 1.2 * 8 * runs["12500"]["cpu seconds"]
+        assert runs["100000"]["dropped"]["precision"] > precision and runs["100000"]["dropped"]["recall"] > recall
+        for control in results("duplicates")["controls"].values():
+            assert control[name]["alone"]["dropped"] < 0.01 * control["images"]
+            assert control[name]["with copies"]["dropped"]["precision"] > 0.95
+
+
+def test_the_page_on_faces_shows_the_benchmark():
+    shown = rows("docs/faces.md")
+    found = results("faces")
+    for row in found["results"]:
+        recall = [f"{100 * share:.0f}" for share in row["recall by side of the pasted crop"].values()]
+        false, pace = str(row["false finds in all photographs"]), f"{row['cpu milliseconds a photograph']:.0f}"
+        assert [row["cascade"], str(row["neighbours"]), *recall, false, pace] in shown
+    held_out, row = found["held out"], found["held out"]["result"]
+    recall = [f"{100 * share:.0f}" for share in row["recall by side of the pasted crop"].values()]
+    false, pace = str(row["false finds in all photographs"]), f"{row['cpu milliseconds a photograph']:.0f}"
+    assert [f"{row['cascade']}, held out", str(row["neighbours"]), *recall, false, pace] in shown
+    text = " ".join((ROOT / "docs" / "faces.md").read_text(encoding="utf-8").split())
+    number, inside, outside = found["photographs with persons"].values()
+    assert f"{number} photographs with persons it finds {inside} faces inside of a person's box" in text
+    assert f"and {outside} outside" in text
+    low, high = (f"{100 * share:.1f}" for share in held_out["share of photographs with a false find, 95 %"])
+    photographs = held_out["photographs without persons"]
+    assert row["photographs with a false find"] == 1 and f"the other {photographs} (of" in text
+    assert f"One of {photographs} photographs has a false find: the share is between {low} and {high} %" in text

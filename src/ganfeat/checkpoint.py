@@ -42,7 +42,7 @@ Tensors = dict[str, "torch.Tensor"]
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
-OWN = (".lock", ".images.")
+OWN = (".lock", ".images.", "..images.")
 """Beginnings of the names of files that may be in a run folder before the run is started."""
 CONTINUABLE = (
     *(
@@ -142,6 +142,7 @@ class RunFolder:
         self.history = self.path / "history.jsonl"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
+        self._held = False
 
     @property
     def exists(self) -> bool:
@@ -184,21 +185,26 @@ class RunFolder:
         config = json.loads(json.dumps({**config, "format": FORMAT}))
         self.refuse_foreign()
         if self.exists:
-            before = self.config()
-            lines = [line for line in differences(before, config) if not continuable(line)]
-            if lines:
-                raise InputError(
-                    f"{self.path} holds a run with other settings (the run's -> yours):\n  "
-                    + "\n  ".join(lines)
-                    + "\nGive those settings to continue it, or another --out to start anew."
-                )
-            if before != config:
+            if self.refuse_other(config) != config:
                 self.write_json("config.json", config)
             return True
         for folder in (self.path, self.samples, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         self.write_json("config.json", config)
         return False
+
+    def refuse_other(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Raise InputError, with a line for each, where the run has other settings than these; return the run's."""
+        before = self.config()
+        config = json.loads(json.dumps(config))
+        lines = [line for line in differences(before, config) if not continuable(line)]
+        if lines:
+            raise InputError(
+                f"{self.path} holds a run with other settings (the run's -> yours):\n  "
+                + "\n  ".join(lines)
+                + "\nGive those settings to continue it, or another --out to start anew."
+            )
+        return before
 
     def refuse_foreign(self) -> None:
         """Raise InputError, before anything is written, where the path is taken by something else."""
@@ -221,12 +227,17 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep a second process from writing to the same run; a killed process leaves no lock.
 
+        Whoever has locked the folder may do so again with this same object.
+
         Raises
         ------
         InputError
             If another process is training into this folder, or it is no run folder.
         """
         self.refuse_foreign()
+        if self._held:
+            yield
+            return
         try:
             import fcntl
         except ImportError:  # Windows
@@ -242,7 +253,11 @@ class RunFolder:
                 ) from None
             for torn in self.path.glob(".*.tmp-*"):  # of a killed process
                 torn.unlink(missing_ok=True)
-            yield
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file atomically."""

@@ -26,7 +26,7 @@ from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
 
 from ganfeat import history
-from ganfeat.arrays import to_uint8
+from ganfeat.arrays import blocks, to_uint8
 from ganfeat.checkpoint import RunFolder, Tensors, to_bytes
 from ganfeat.config import require
 from ganfeat.device import autocast, keep_threads, repeatable
@@ -41,6 +41,8 @@ from ganfeat.pictures import tile, write_png
 SHEET = 64
 FINAL_RATE = 0.01
 """Share of the learning rate at the end of its decay."""
+SAME_WEIGHTS = 1e-6
+"""By how much, relatively, the sizes of the weights of processes that train together may differ."""
 RECALIBRATION_BATCHES = 500
 RECALIBRATION_BATCHES_AT_CHECKPOINTS = 50
 
@@ -174,7 +176,7 @@ class Batches:
         self.per_epoch = len(self.rows) // self.size
         self.resident: torch.Tensor | None = None
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            self.resident = torch.from_numpy(np.array(images)).to(device)
+            self.resident = on_device(images, device)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
@@ -200,6 +202,20 @@ class Batches:
         else:
             x_NHWC = torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
         return to_networks(x_NHWC)
+
+
+def on_device(images: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A copy on a device, made block by block: of a memory map, no more than one of them is in memory at a time."""
+    copied: torch.Tensor | None = None
+    start = 0
+    for block in blocks(images):
+        part = torch.from_numpy(np.array(block))
+        if copied is None:
+            copied = torch.empty(images.shape, dtype=part.dtype, device=device)
+        copied[start : start + len(part)].copy_(part)
+        start += len(part)
+    assert copied is not None, "there are no images"
+    return copied
 
 
 def check_parts(batch_size: int, n_images: int, parts: int) -> None:
@@ -662,13 +678,15 @@ class Trainer:
         Raises
         ------
         RunError
-            If a weight is not finite, or the weights are not those of the other processes; nothing is written.
+            If a weight is not finite, or the weights are not those of the other processes (their Euclidean norms
+            differ by more than 1e-6); nothing is written.
         """
         size = float(_norm(list(self.objective.parameters())))
         self._guard({"the size of the weights": size}, folder)
         tensors, state = self.state()
         if self.team.size > 1:
-            self.team.agree("the size of the weights", size)
+            # processors of other kinds may round the same update in another way
+            self.team.agree("the size of the weights", size, relative=SAME_WEIGHTS)
             if not self.team.is_main:
                 return
         # the weights first: whoever sees the last checkpoint finds the weights of that step
@@ -771,7 +789,7 @@ class Trainer:
                 f"falling towards that end since epoch {(planned - decay) // self.batches.per_epoch}: give it that "
                 "max_iter, or train anew"
             )
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and ranks == self.team.size:  # with others it is not the same bit for bit anyway
             keep_threads(int(state["threads"]))
         self.load(tensors, state)
         if self.team.is_main:

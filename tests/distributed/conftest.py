@@ -67,17 +67,22 @@ class Ranks:
             with asking.makefile() as answer:
                 return json.loads(answer.readline())
 
-    def start(self, *arguments: object, ranks: int = 2) -> list[int]:
-        """Start so many, and return their process ids."""
+    def start(self, *arguments: object, ranks: int = 2, machines: Sequence[Path] = ()) -> list[int]:
+        """Start so many, and return their process ids; or one on each of some machines, which is a working folder."""
         self.count += 1
         with socket.socket() as chosen:
             chosen.bind(("127.0.0.1", 0))
             port = chosen.getsockname()[1]
         pids = []
-        for rank in range(ranks):
+        for rank in range(len(machines) or ranks):
             env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
             env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if machines:
+                env |= {"WORLD_SIZE": len(machines), "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": rank}
+            if arguments[0] == "torchrun":
+                env = {}
             order = {"run": [str(a) for a in arguments], "env": {k: str(v) for k, v in env.items()}}
+            order |= {"in": str(machines[rank])} if machines else {}
             pids.append(self._ask({**order, "to": str(self.folder / f"{self.count}-{rank}")}))
         return pids
 
@@ -89,7 +94,7 @@ class Ranks:
                 found[pid] = self._ask({"ended": pid})
                 if time.monotonic() > end:
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
+            time.sleep(0.02)
         assert time.monotonic() < end, f"some hang: {found}\n{self.said()}"
         return list(found.values())
 
@@ -97,9 +102,9 @@ class Ranks:
         """What each of the last ones printed, to either stream."""
         return [path.read_text() for path in sorted(self.folder.glob(f"{self.count}-*"))]
 
-    def run(self, *arguments: object, ranks: int = 2) -> list[int]:
+    def run(self, *arguments: object, ranks: int = 2, machines: Sequence[Path] = ()) -> list[int]:
         """Start and wait."""
-        return self.wait(self.start(*arguments, ranks=ranks))
+        return self.wait(self.start(*arguments, ranks=ranks, machines=machines))
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +151,7 @@ class Runs:
         end = time.monotonic() + DEADLINE
         while not condition():
             assert time.monotonic() < end, "nothing happened"
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     @classmethod
     def assert_same(cls, out: Path, untouched: Path) -> None:

@@ -2,8 +2,10 @@
 
 It listens on the socket that it is given the path of, for one JSON object a connection: ``{"run": [arguments of
 ganfeat], "env": {...}, "to": FILE}`` starts one and is answered by its process id; ``{"ended": pid}`` by how it ended,
-as :func:`os.waitstatus_to_exitcode` says it, or null where it has not. In place of a verb of ganfeat, ``gradients``
-compares gradients. It ends, with all that it has started, when its standard input does.
+as :func:`os.waitstatus_to_exitcode` says it, or null where it has not. In place of a verb of ganfeat, ``torchrun`` is
+that, ``gradients`` compares gradients, ``turns`` has one process wait for another that dies or lives, and ``hashed``
+trains and says who gives signs of life while all pixels are read. It ends, with all that it has started, when its
+standard input does.
 """
 
 import json
@@ -12,6 +14,8 @@ import select
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +25,17 @@ import torch
 import torch._dynamo  # what an optimiser imports when it is made
 from torch import nn
 
+import ganfeat.cli.together
 import ganfeat.cli.train
 import ganfeat.health
+from ganfeat import arrays
 from ganfeat.arrays import ImageShape
 from ganfeat.checkpoint import to_bytes
 from ganfeat.cli import main
+from ganfeat.distributed import rank
+from ganfeat.distributed import team as meeting
 from ganfeat.distributed.team import joined, team
+from ganfeat.errors import RunError
 from ganfeat.estimators import METHODS
 from ganfeat.nets.families import Plan
 from ganfeat.nets.mgan import generator_of_rows
@@ -198,20 +207,66 @@ def gradients(target: Path) -> None:
     target.write_text(json.dumps(said))
 
 
+def turns(end: str) -> int:
+    """The one with the first turn dies in it, or works for longer than others wait for one that says nothing."""
+    meeting.BEAT, meeting.PATIENCE = 0.05, 0.5
+    works = 1 if end == "last dies" else 0
+
+    def work() -> None:
+        if rank() == works:
+            time.sleep(0.1 if end != "lives" else 3 * meeting.PATIENCE)
+            if end != "lives":
+                os._exit(7)
+        print("worked")
+
+    with joined("cpu") as ours:
+        ours.in_turn(rank() != works, work)
+    return 0
+
+
+def hashed(arguments: list[str]) -> int:
+    """Train, and say whether this process gives signs of life whenever it reads pixels for a fingerprint."""
+    fingerprint = arrays.fingerprint
+
+    def found(images):
+        print("pixels, alive" if any(t.name == "ganfeat-beat" for t in threading.enumerate()) else "pixels")
+        return fingerprint(images)
+
+    arrays.fingerprint = found
+    return main(arguments)
+
+
+def torchrun(arguments: list[str]) -> int:
+    from torch.distributed.run import main as run
+
+    run(arguments)
+    return 0
+
+
 def child(order: dict) -> int:
     with Path(order["to"]).open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(order["env"])
+    os.chdir(order.get("in", "."))
     arguments = order["run"]
     sys.argv = ["ganfeat", *arguments]
     try:
         if arguments[0] == "gradients":
             gradients(Path(arguments[1]))
             return 0
+        if arguments[0] == "turns":
+            return turns(arguments[1])
+        if arguments[0] == "hashed":
+            return hashed(arguments[1:])
+        if arguments[0] == "torchrun":
+            return torchrun(arguments[1:])
         return main(arguments)
     except SystemExit as error:
         return int(error.code or 0)
+    except RunError as error:
+        print(error)
+        return 1
     except BaseException:
         traceback.print_exc()
         return 99
@@ -219,7 +274,7 @@ def child(order: dict) -> int:
 
 def nursery(path: str) -> None:
     torch.set_num_threads(1)
-    assert METHODS and ganfeat.health and ganfeat.cli.train
+    assert METHODS and ganfeat.health and ganfeat.cli.train and ganfeat.cli.together
     running: set[int] = set()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{path}.new")
@@ -253,3 +308,4 @@ def obey(order: dict, running: set[int]) -> int | None:
 
 if __name__ == "__main__":
     nursery(sys.argv[1])
+    os._exit(0)  # tidying up after all that was imported would take a second

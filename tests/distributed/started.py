@@ -26,7 +26,7 @@ if __name__ == "__main__":
     with open(f"{place}.pid", "w") as file:  # noqa: PTH123
         file.write(f"{pid}\n")
     while (status := ask({"ended": pid})) is None:
-        time.sleep(0.01)
+        time.sleep(0.03)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
         os.kill(os.getpid(), -status)

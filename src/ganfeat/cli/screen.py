@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.distributed import is_main, local_world_size, world_size
+from ganfeat.distributed import is_main, local_world_size, rank, world_size
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_WARNING = 15.0
@@ -35,13 +35,15 @@ class Screen:
 
     json: bool = False
     quiet: bool = False
+    warns: bool = True
+    """Of several processes, those whose work is the same may leave warnings to the first one."""
 
     def __post_init__(self) -> None:
         warnings.showwarning = self._warn  # type: ignore[assignment]
 
     def _warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        if is_main():
-            print(f"warning: {message}", file=sys.stderr)
+        if self.warns:
+            print(f"{'' if is_main() else f'rank {rank()}: '}warning: {message}", file=sys.stderr)
 
     def start(self) -> int:
         """Load PyTorch, which takes seconds, and set its threads; return how many."""
@@ -92,7 +94,11 @@ class Screen:
         self.table(("accuracy in %, by labels per class", *sizes), rows)
 
     def next(self, command: Sequence[str]) -> None:
-        """End with the next useful command."""
+        """End with the next useful command; a model of the Hub under its name, and not as the folder that keeps it."""
+        if any("models--" in argument for argument in command):
+            from ganfeat.estimators.hub import given_name
+
+            command = [given_name(argument) for argument in command]
         self.say(f"\nNext: {shlex.join(command)}")
 
     @contextmanager

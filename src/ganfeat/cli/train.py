@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ganfeat.cli.screen import Json, Pace, Quiet, Screen, stopping, this_command
-from ganfeat.distributed import is_main, world_size
+from ganfeat.cli.screen import Json, Pace, Quiet, Screen, Stop, stopping, this_command
+from ganfeat.distributed import is_main, local_rank, world_size
+from ganfeat.errors import InputError
 
 if TYPE_CHECKING:
+    from ganfeat.cli.together import Hidden
     from ganfeat.data import ImageDataset
+    from ganfeat.estimators.base import GANEstimator
     from ganfeat.health import Health
 
 SETTINGS: dict[str, type] = {
@@ -33,9 +36,6 @@ SETTINGS: dict[str, type] = {
     "pack": Path,
 }
 """What a settings file may say, and of which type."""
-
-HIDDEN_PACK = ".images.npy"
-"""In the run folder, while several processes train: the images that all of them map, where DATA is no memory map."""
 
 COLLAPSED = 3
 """Exit status of a run that ``--stop-on-collapse`` ended."""
@@ -297,7 +297,7 @@ def train(
     given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
     if world_size() == 1:
         return run(data, out, merge(config, given), Screen(json, quiet))
-    return together(data, out, config, given, Screen(json and is_main(), quiet or not is_main()))
+    return together(data, out, config, given, Screen(json and is_main(), quiet or not is_main(), warns=is_main()))
 
 
 def together(data: str, out: Path, config: Path | None, given: dict[str, Any], screen: Screen) -> int:
@@ -309,8 +309,13 @@ def together(data: str, out: Path, config: Path | None, given: dict[str, Any], s
     from ganfeat.distributed.team import Elsewhere, joined
 
     try:
-        with joined(str(given.get("device", "auto"))) as ours:
-            settings = merge(config, given)
+        settings = merge(config, given)
+    except InputError:
+        if local_rank() == 0:  # the others read the same file
+            raise
+        return 2
+    try:
+        with joined(str(settings.get("device", "auto"))) as ours:
             status = run(data, out, settings, screen)
             return int(max(ours.gather(bytes([status % 256])))[0])
     except Elsewhere as error:
@@ -335,12 +340,10 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     threads = screen.start()
 
     from ganfeat.checkpoint import RunFolder
+    from ganfeat.cli.together import held
     from ganfeat.config import suggest
-    from ganfeat.data import load_images
     from ganfeat.distributed.team import team
-    from ganfeat.errors import InputError
     from ganfeat.estimators import METHODS
-    from ganfeat.health import HealthWarning
     from ganfeat.training import check_parts
 
     method = settings.pop("method", "dcgan")
@@ -374,31 +377,19 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     ours = team()
     if ours.size > 1:
         check_parts(gan.batch_size, sys.maxsize, ours.size)
-    RunFolder(out).refuse_foreign()
-    with screen.stage("reading images", 0) as update:
-        if ours.size == 1:
-            images = load_images(data, progress=update, **reading)
-        else:
-            images = read_together(data, out, reading, update)
-    height, width, channels = images.shape[1:]
-    screen.say(f"{len(images):,} images of {height} x {width} x {channels} from {images.source}")
-    if images.skipped:
-        screen.say(
-            f"{len(images.skipped)} files skipped: "
-            + "; ".join(f"{s.source}: {s.reason}" for s in images.skipped[:5])
-            + (" ..." if len(images.skipped) > 5 else "")
-        )
-    with stopping(gan) as stop, screen.stage("training", 0) as update:
-        records = gan.iter_fit(images, run=out, tensorboard=tensorboard, **loop)
-        pace = Pace(threads)
-        first: dict[str, Any] = {}
-        record: dict[str, Any] = {}
-        for record in records:
-            first = first or record
-            pace.note(record["images_per_second"])
-            for alarm in gan.health_.news():
-                warnings.warn(alarm.message, HealthWarning, stacklevel=1)
-            update(record["step"], record["total_steps"], note=progress_note(record, list(gan.health_.up)))
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+
+    def refuse() -> None:
+        asked = {name: reading.get(name) for name in ("size", "channels")}
+        gan.check_continues(folder, validation=loop["validation"], sync_bn=loop["sync_bn"], **asked)
+
+    with held(folder, refuse) as hidden:
+        images = _read(data, reading, screen, hidden)
+        records = gan.iter_fit(images, run=folder, tensorboard=tensorboard, **loop)
+        first, record, stop = _follow(gan, records, screen, threads)
+        if gan.finished_:
+            hidden.forget()
     last: dict[str, Any] = gan.history_[-1] if gan.history_ else {}
     result = {
         "run": str(out),
@@ -416,8 +407,6 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
         "health": gan.health_.summary(),
     }
     screen.result(result)
-    if gan.finished_ and ours.size > 1 and ours.local_rank == 0:
-        forget_pack(out)
     if not gan.finished_ and loop["stop_on_collapse"] and gan.health_.up and not stop.signal:
         screen.say(
             f"stopped at epoch {last.get('epoch', 0):.2f}, as --stop-on-collapse asks: {gan.health_.verdict()}. "
@@ -459,67 +448,42 @@ def run(data: str, out: Path, settings: dict[str, Any], screen: Screen) -> int:
     return 0
 
 
-def read_together(data: str, out: Path, reading: dict[str, Any], update: Callable[..., None]) -> ImageDataset:
-    """Images as a memory map that all processes of a machine share, of which each reads what it needs.
-
-    What is no memory map yet is decoded once into one, by the first process; where the machines do not share a disk,
-    by the first one of each.
-    """
+def _read(data: str, reading: dict[str, Any], screen: Screen, hidden: Hidden) -> ImageDataset:
+    """The images, and a word on what they are."""
     from ganfeat.data import load_images
     from ganfeat.distributed.team import team
-    from ganfeat.errors import InputError
 
-    ours = team()
-    hides = "pack" not in reading and not ours.told(lambda: mapped_as_it_is(data, reading))
-    hidden = out / HIDDEN_PACK
-    if hides:
-        reading = {**reading, "pack": hidden}
-    turn = 0 if ours.is_main else 1 if ours.local_rank == 0 else 2
-
-    def read() -> ImageDataset:
-        try:
-            return load_images(data, progress=update, **reading)
-        except InputError:
-            if not hides or turn == 2 or not hidden.exists():
-                raise
-        forget_pack(out)  # of a call with other settings, which was refused or stopped
-        return load_images(data, progress=update, **reading)
-
-    return ours.in_turn(turn, read)
+    with screen.stage("reading images", 0) as update:
+        alone = team().size == 1
+        images = load_images(data, progress=update, **reading) if alone else hidden.read(data, reading, update)
+    height, width, channels = images.shape[1:]
+    screen.say(f"{len(images):,} images of {height} x {width} x {channels} from {images.source}")
+    if images.skipped:
+        screen.say(
+            f"{len(images.skipped)} files skipped: "
+            + "; ".join(f"{s.source}: {s.reason}" for s in images.skipped[:5])
+            + (" ..." if len(images.skipped) > 5 else "")
+        )
+    return images
 
 
-def mapped_as_it_is(data: str, reading: dict[str, Any]) -> bool:
-    """Whether the images need no change, so that their own file can be mapped: a ``.npy`` file or a packed set."""
-    import numpy as np
+def _follow(
+    gan: GANEstimator, records: Iterator[dict[str, Any]], screen: Screen, threads: int
+) -> tuple[dict[str, Any], dict[str, Any], Stop]:
+    """Train, and show how it goes; gives the first and the last record, and what stopped it."""
+    from ganfeat.health import HealthWarning
 
-    from ganfeat.data import ImageDataset
-    from ganfeat.data.packed import is_set, open_dataset
-    from ganfeat.data.resize import DEFAULT_SIZE, OWN_SIZE_LIMIT
-    from ganfeat.data.sources import open_source
-
-    path = Path(data).expanduser()
-    if "limit" in reading:
-        return False
-    if is_set(path):
-        images = open_dataset(path, reading.get("size")).images
-    elif path.suffix.lower() == ".npy" and path.is_file():
-        opened = open_source(path)
-        if not isinstance(opened, ImageDataset):
-            return False
-        images = opened.images
-    else:
-        return False
-    _, height, width, channels = images.shape
-    own = height if height == width and (height <= OWN_SIZE_LIMIT or is_set(path)) else DEFAULT_SIZE
-    side = reading.get("size") or own
-    asked = reading.get("channels") or channels
-    return isinstance(images, np.memmap) and (height, width, channels) == (side, side, asked)
-
-
-def forget_pack(out: Path) -> None:
-    """Delete the hidden images of a run that is finished."""
-    for name in (HIDDEN_PACK, HIDDEN_PACK.replace(".npy", ".pack.json"), HIDDEN_PACK.replace(".npy", ".labels.npy")):
-        (out / name).unlink(missing_ok=True)
+    first: dict[str, Any] = {}
+    record: dict[str, Any] = {}
+    pace = Pace(threads)
+    with stopping(gan) as stop, screen.stage("training", 0) as update:
+        for record in records:
+            first = first or record
+            pace.note(record["images_per_second"])
+            for alarm in gan.health_.news():
+                warnings.warn(alarm.message, HealthWarning, stacklevel=1)
+            update(record["step"], record["total_steps"], note=progress_note(record, list(gan.health_.up)))
+    return first, record, stop
 
 
 def progress_note(record: dict[str, Any], alarms: Sequence[str] = ()) -> str:

@@ -42,6 +42,11 @@ def local_world_size() -> int:
     return _number("LOCAL_WORLD_SIZE", world_size()) if world_size() > 1 else 1
 
 
+def machine() -> int:
+    """Which of the machines this process is on, from 0, as torchrun counts them at this start."""
+    return _number("GROUP_RANK", rank() // max(1, local_world_size())) if world_size() > 1 else 0
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes and speaks."""
     return rank() == 0

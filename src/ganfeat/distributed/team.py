@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,10 @@ MEETING = timedelta(minutes=15)
 """How long a process waits for all others to start."""
 READING = timedelta(days=7)
 """How long the others wait for whoever prepares their images."""
+BEAT = 10.0
+"""Seconds between two signs of life of a process that others wait for."""
+PATIENCE = 120.0
+"""Seconds without one after which it is given up."""
 LAST_WORDS = 1.0
 """Seconds in which a process that failed looks whether another one has failed before it, and says why."""
 
@@ -58,16 +64,54 @@ class Team:
         Which one it is on its machine.
     store : torch.distributed.Store, optional
         Where they leave each other notes; needed by two or more, whose process group is initialised.
+    devices : sequence of str
+        Of which types the tensors may be that they send each other.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, store: Any = None) -> None:
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        local_rank: int = 0,
+        store: Any = None,
+        devices: Sequence[str] = ("cpu",),
+    ) -> None:
         self.rank, self.size, self.local_rank, self.store = rank, size, local_rank, store
+        self.devices = tuple(devices)
         self._waits = 0
 
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
+
+    @property
+    def turn(self) -> int:
+        """When to look at a file that one process makes for all: 0 the first one, 1 the first of each other machine.
+
+        2 all others. Where the machines share no disk, the first of each makes its own.
+        """
+        return 0 if self.is_main else 1 if self.local_rank == 0 else 2
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse to train on a device whose tensors these processes cannot send each other, or that is not one each.
+
+        Raises
+        ------
+        InputError
+            The message says which device to give, or what to join with.
+        """
+        if self.size == 1:
+            return
+        if device.type not in self.devices:
+            raise InputError(
+                f"the {self.size} processes were joined to train on the {' or '.join(self.devices)}, and device is "
+                f"{str(device)!r}: give device='cpu', or joined('cuda')"
+            )
+        if device.index not in (None, self.local_rank):
+            raise InputError(
+                f"device={str(device)!r}: each process takes the GPU of its local rank; give device='cuda'"
+            )
 
     # ------------------------------------------------------------------ numbers
 
@@ -171,8 +215,8 @@ class Team:
             torch.distributed.all_gather(rows, row)
         return [one[: int(n)].numpy().tobytes() for one, n in zip(rows, lengths, strict=True)]
 
-    def agree(self, name: str, value: Any) -> None:
-        """Make sure that all have the same.
+    def agree(self, name: str, value: Any, relative: float = 0.0) -> None:
+        """Make sure that all have the same, of a number up to a relative difference.
 
         Raises
         ------
@@ -180,30 +224,82 @@ class Team:
             If they have not; ``name`` says what.
         """
         found = [json.loads(one) for one in self.gather(json.dumps(value).encode())]
-        if any(one != found[0] for one in found):
+        if any(not math.isclose(one, found[0], rel_tol=relative) if relative else one != found[0] for one in found):
             values = ", ".join(f"rank {r} {value}" for r, value in enumerate(found))
             raise RunError(f"the processes differ in {name}: {values}")
 
     # ------------------------------------------------------------------ in turn
 
     def in_turn(self, turn: int, work: Callable[[], T]) -> T:
-        """Do something after those whose turn is before have done it, however long it takes them."""
+        """Do something after those whose turn is before have done it, however long it takes them.
+
+        Raises
+        ------
+        LostPeerError
+            If one of those is gone: it gives no sign of life any more.
+        Elsewhere
+            If it said why.
+        """
         if self.size == 1:
             return work()
         self._waits += 1
-        keys = [f"turn/{self._waits}/{r}" for r in range(self.size)]
+        place = f"turn/{self._waits}"
         turns = [one[0] for one in self.gather(bytes([turn]))]
-        before = [key for key, one in zip(keys, turns, strict=True) if one < turn]
-        pause, end = 0.01, time.monotonic() + READING.total_seconds()
-        while before and not self.store.check(before):
-            self._heed(self._failed())
-            if time.monotonic() > end:
+        with self._beating(place):
+            with self._listening():
+                self._wait_for([r for r, one in enumerate(turns) if one < turn], place)
+            done = work()
+        with self._listening():
+            self.store.set(f"{place}/{self.rank}", b"done")
+        return done
+
+    def _wait_for(self, others: Sequence[int], place: str) -> None:
+        """Wait until others have done their part, as long as they live."""
+        keys = [f"{place}/{r}" for r in others]
+        heard: dict[int, bytes] = {}
+        since = dict.fromkeys(others, time.monotonic())
+        pause, end, listened = 0.01, time.monotonic() + READING.total_seconds(), 0.0
+        while keys and not self.store.check(keys):
+            self.heed(self.failed())
+            now = time.monotonic()
+            if now > end:
                 raise RunError("waited too long for another process")
+            if now - listened > BEAT:
+                listened = now
+                for r in others:
+                    beat = f"{place}/beat/{r}"
+                    said = self.store.get(beat) if self.store.check([beat]) else b""
+                    if said != heard.get(r, b"") or self.store.check([f"{place}/{r}"]):
+                        heard[r], since[r] = said, now
+                    elif now - since[r] > PATIENCE:
+                        raise LostPeerError(
+                            f"rank {self.rank} lost rank {r}: there was no sign of life for {PATIENCE:g} seconds. The "
+                            "same command goes on from where it was"
+                        )
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
-        done = work()
-        self.store.set(keys[self.rank], b"done")
-        return done
+
+    @contextmanager
+    def _beating(self, place: str) -> Iterator[None]:
+        """Give signs of life meanwhile, from a thread."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            count = 0
+            with contextlib.suppress(RuntimeError):  # the store is gone: whoever works notices it
+                while True:
+                    count += 1
+                    self.store.set(f"{place}/beat/{self.rank}", str(count).encode())
+                    if stop.wait(BEAT):
+                        return
+
+        thread = threading.Thread(target=beat, name="ganfeat-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(PATIENCE)
 
     # ------------------------------------------------------------------ failing
 
@@ -219,16 +315,25 @@ class Team:
             return
         with contextlib.suppress(RuntimeError):
             self.store.set(f"failed/{self.rank}", str(status).encode())
+            self.store.set("failed/any", b"yes")
         if not self.is_main:
-            self._heed(self._failed(LAST_WORDS, below=self.rank))
+            self.heed(self.failed(LAST_WORDS, below=self.rank))
 
-    def _failed(self, seconds: float = 0.0, below: int | None = None) -> int | None:
-        """Exit status of another process that said that it fails; None if none did within some seconds."""
+    def failed(self, seconds: float = 0.0, below: int | None = None) -> int | None:
+        """Exit status of another process that said that it fails; None if none did within some seconds.
+
+        Parameters
+        ----------
+        seconds : float
+            How long to listen.
+        below : int, optional
+            Only to processes of a lower rank than this.
+        """
         others = [r for r in range(self.size if below is None else below) if r != self.rank]
         end = time.monotonic() + seconds
         while True:
             try:
-                for other in others:
+                for other in others if self.store.check(["failed/any"]) else ():
                     if self.store.check([f"failed/{other}"]):
                         return int(self.store.get(f"failed/{other}"))
             except RuntimeError:  # the store is gone with the process that kept it
@@ -237,7 +342,14 @@ class Team:
                 return None
             time.sleep(0.02)
 
-    def _heed(self, status: int | None) -> None:
+    def heed(self, status: int | None) -> None:
+        """End in silence where :meth:`failed` found that another process fails.
+
+        Raises
+        ------
+        Elsewhere
+            If ``status`` is not None.
+        """
         if status is not None:
             raise Elsewhere(status) from None
 
@@ -249,7 +361,7 @@ class Team:
         except RuntimeError as error:
             if isinstance(error, RunError):
                 raise
-            self._heed(self._failed(LAST_WORDS))
+            self.heed(self.failed(LAST_WORDS))
             raise LostPeerError(
                 f"rank {self.rank} lost the others: one of the {self.size} processes was killed or hangs "
                 f"({str(error).splitlines()[0][:200]}). The same command goes on from the last checkpoint"
@@ -298,7 +410,12 @@ def joined(device: str = "auto") -> Iterator[Team]:
 
     backend = _backend(device)
     store, keeps = _open_store()
-    token = _meet(store, rank(), world_size())
+    try:
+        token = _meet(store, rank(), world_size())
+    except RunError:
+        raise
+    except RuntimeError as error:
+        raise LostPeerError(f"rank {rank()} lost the others at the start: {str(error).splitlines()[0][:200]}") from None
     mine = PrefixStore(f"ganfeat/{token}", store)
     torch.distributed.init_process_group(
         backend,
@@ -307,7 +424,7 @@ def joined(device: str = "auto") -> Iterator[Team]:
         world_size=world_size(),
         timeout=TIMEOUT,
     )
-    _current = Team(rank(), world_size(), local_rank(), mine)
+    _current = Team(rank(), world_size(), local_rank(), mine, ("cpu",) if backend == "gloo" else ("cpu", "cuda"))
     try:
         yield _current
     except BaseException as error:

@@ -1,5 +1,9 @@
-"""``ganfeat train`` on two ranks: one run folder, one voice, the same end after any kill, and what it refuses."""
+"""Two ranks: their gradients, one run folder, one voice, the same end after any kill, and what is refused.
 
+They are in one file so that one worker of the tests runs them all, with one process that forks the ranks.
+"""
+
+import json
 import os
 import random
 import shutil
@@ -134,7 +138,7 @@ def test_what_cannot_work_is_refused_once(runs, ranks, tmp_path, changes, messag
     assert message in first
     assert "Traceback" not in first
     assert second == ""
-    assert [p.name for p in out.glob("*") if not p.name.startswith(".images")] == []
+    assert [p.name for p in out.glob("*") if p.name != ".lock"] == []
     assert "batch_size" not in changes or not out.exists()
 
 
@@ -150,13 +154,21 @@ def test_a_failure_of_the_first_rank_alone_ends_both_in_one_message(runs, ranks,
     assert [p.name for p in out.iterdir()] == ["thesis.txt"]
 
 
+def write_photos(folder: Path, seed: int = 0) -> np.ndarray:
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    return pixels
+
+
+def hidden(out: Path) -> list[str]:
+    return sorted(path.name for path in out.glob("*") if ".images." in path.name)
+
+
 def test_images_are_decoded_once_and_mapped_by_all(runs, ranks, tmp_path):
     """A folder becomes a hidden memory map for as long as it is needed; a .npy file is mapped as it is."""
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
-    for i, image in enumerate(pixels):
-        Image.fromarray(image).save(photos / f"{i:02}.png")
+    pixels = write_photos(tmp_path / "photos")
     np.save(tmp_path / "photos.npy", pixels)
     settings = [*runs.options(max_iter=8, batch_size=16, limit=None), "--quiet"]
     seen, models = [], []
@@ -164,14 +176,98 @@ def test_images_are_decoded_once_and_mapped_by_all(runs, ranks, tmp_path):
         out = tmp_path / f"run-{source}"
         pids = ranks.start("train", tmp_path / source, "--out", out, *settings)
         runs.wait_until(lambda o=out: runs.lines(o) >= 2)
+        if source == "photos":  # a second call by mistake leaves them alone
+            os.kill(pids[1], signal.SIGSTOP)
+            beside = ranks.start("train", tmp_path / source, "--out", out, *settings, "--size", 4)
+            assert ranks.wait(beside) == [2, 2], ranks.said()
+            assert "another process is training" in ranks.said()[0]
+            os.kill(pids[1], signal.SIGCONT)
         maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids] if sys.platform == "linux" else []
-        seen.append([(out / ".images.npy").exists(), *("images.npy" in m or "photos.npy" in m for m in maps)])
+        seen.append([(out / ".images.0.npy").exists(), *("images.0.npy" in m or "photos.npy" in m for m in maps)])
         assert ranks.wait(pids) == [0, 0], ranks.said()
-        assert not list(out.glob(".images*"))
+        assert hidden(out) == []
         models.append((out / "model.safetensors").read_bytes())
     assert seen == [[True, *seen[0][1:]], [False, *seen[1][1:]]]
     assert all(map(all, (seen[0], seen[1][1:])))
     assert models[0] == models[1]
+    out = tmp_path / "run-photos"
+    assert ranks.run("train", tmp_path / "none", "--out", out, *settings, "--size", 4) == [2, 2], ranks.said()
+    assert "image_shape: [8, 8, 3] -> [4, 4, 3]" in ranks.said()[0]
+    assert hidden(out) == []
+
+
+def test_hidden_images_are_deleted_by_whoever_finishes_the_run(runs, ranks, tmp_path):
+    """Also what a process left that was killed as it decoded; what a refused call has made is deleted at once."""
+    out = tmp_path / "run"
+    write_photos(tmp_path / "photos")
+    settings = [*runs.options(max_iter=10, batch_size=16, limit=None), "--quiet"]
+    command = ["train", str(tmp_path / "photos"), "--out", str(out), *settings]
+    out.mkdir()
+    (out / "..images.0.npy.17.partial").touch()  # not a stranger's: the run is started all the same
+    assert ranks.run(*command, "--limit", 3) == [2, 2], ranks.said()  # refused when the images are read
+    assert hidden(out) == []
+    pids = ranks.start(*command)
+    runs.wait_until(lambda: runs.lines(out) >= 1)
+    os.kill(pids[0], signal.SIGTERM)
+    assert ranks.wait(pids) == [143, 143], ranks.said()
+    assert hidden(out) == [".images.0.npy", ".images.0.pack.json"]
+    assert ranks.run(*command, ranks=1) == [0], ranks.said()
+    assert hidden(out) == []
+
+
+def test_machines_with_a_disk_for_the_run_and_photographs_of_their_own(runs, ranks, tmp_path):
+    """Copies of photographs have other times; other photographs are refused, in words."""
+    machines = [tmp_path / name for name in ("first", "second", "other")]
+    for machine in machines:
+        write_photos(machine / "photos", seed=machine.name == "other")
+    for i, path in enumerate(sorted((machines[1] / "photos").iterdir())):
+        os.utime(path, (i, i))
+    out, settings = tmp_path / "run", [*runs.options(max_iter=3, batch_size=16, limit=None), "--quiet"]
+    command = ["train", "photos", "--out", out, *settings]
+    assert ranks.run(*command, machines=[machines[0], machines[2]]) == [1, 1], ranks.said()
+    assert "the processes differ in the images that they read" in ranks.said()[0]
+    pids = ranks.start(*command, machines=machines[:2])
+    runs.wait_until(lambda: runs.lines(out) >= 1)
+    seen = hidden(out)
+    assert ranks.wait(pids) == [0, 0], ranks.said()
+    assert [name for name in seen if name.endswith(".npy")] == [".images.0.npy", ".images.1.npy"]
+    assert hidden(out) == []
+
+
+def test_all_pixels_are_read_while_the_others_wait_as_long_as_it_takes(runs, ranks, tmp_path):
+    """Each looks at a sample; the first reads all of them, with signs of life, and no time limit of a message runs."""
+    short = [*runs.options(max_iter=1), "--quiet"]
+    assert ranks.run("hashed", "train", "digits", "--out", tmp_path / "run", *short) == [0, 0], ranks.said()
+    first, second = (said.split("\n") for said in ranks.said())
+    assert first == ["pixels", "pixels, alive", ""]
+    assert second == ["pixels", ""]
+
+
+@pytest.mark.parametrize("end", ["lives", "first dies", "last dies"])
+def test_a_turn_is_waited_for_as_long_as_its_process_lives(ranks, end):
+    """The first keeps the notice board, the last does not: both deaths are told."""
+    works = 1 if end == "last dies" else 0
+    statuses = ranks.run("turns", end)
+    said = ranks.said()[1 - works]
+    assert "Traceback" not in said
+    if end == "lives":
+        assert (statuses, ranks.said()) == ([0, 0], ["worked\n"] * 2)
+    else:
+        assert (statuses[works], statuses[1 - works]) == (7, 1), ranks.said()
+        assert f"rank {1 - works} lost" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "again"),
+    [("device: cuda:1", "the GPU of its local rank", True), ("widht: 4", "did you mean 'width'", False)],
+)
+def test_a_settings_file_is_heard_before_the_processes_meet(runs, ranks, tmp_path, settings, message, again):
+    (tmp_path / "settings.yaml").write_text(settings)
+    given = [*runs.options(device=None), "--config", tmp_path / "settings.yaml"]
+    assert ranks.run("train", "digits", "--out", tmp_path / "run", *given) == [2, 2], ranks.said()
+    first, second = ranks.said()
+    assert message in first
+    assert (message in second) is again
 
 
 def test_one_rank_of_one_is_a_plain_training(runs, ranks, tmp_path):
@@ -182,3 +278,52 @@ def test_one_rank_of_one_is_a_plain_training(runs, ranks, tmp_path):
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
     shutil.rmtree(tmp_path / "one")
+
+
+def test_a_killed_rank_is_started_again_with_the_others_and_a_signal_saves(runs, ranks, untouched, tmp_path):
+    """SIGKILL to a random rank at a random moment, SIGTERM to torchrun; then to the end, the same bit for bit."""
+    out, chance = tmp_path / "run", random.Random(1)
+    shadow = str(Path(__file__).with_name("started.py"))
+    command = ["--nproc-per-node", "2", "--max-restarts", "1", shadow, str(ranks.socket), str(tmp_path)]
+    training = ["train", "digits", "--out", str(out), *runs.options()]
+    (torchrun,) = ranks.start("torchrun", *command, *training, ranks=1)
+    runs.wait_until(lambda: runs.lines(out) >= 1 and RunFolder(out).newest_step())
+    time.sleep(chance.uniform(0, 0.05))
+    victim = chance.randrange(2)
+    os.kill(int((tmp_path / f"0-{victim}.pid").read_text()), signal.SIGKILL)
+    again = [tmp_path / f"1-{rank}.said" for rank in range(2)]
+    runs.wait_until(lambda: all(path.exists() and (tmp_path / f"{path.stem}.pid").exists() for path in again))
+    before = runs.lines(out)
+    runs.wait_until(lambda: runs.lines(out) > before)
+    os.kill(torchrun, signal.SIGTERM)
+    assert ranks.wait([torchrun]) != [0], ranks.said()
+    first, second = (path.read_text() for path in again)
+    assert "everything is saved" in first, first
+    assert second == ""
+    assert 0 < RunFolder(out).newest_step() < runs.STEPS
+    assert ranks.run(*training) == [0, 0], ranks.said()
+    runs.assert_same(out, untouched)
+
+
+@pytest.fixture(scope="module")
+def differences(ranks, tmp_path_factory):
+    target = tmp_path_factory.mktemp("gradients") / "found.json"
+    assert ranks.run("gradients", target) == [0, 0], ranks.said()
+    return json.loads(target.read_text())
+
+
+def test_every_game_has_the_gradients_of_the_whole_batch(differences):
+    """Also of losses that couple the images, and of a penalty on gradients; and the running statistics."""
+    shared = {name: off for name, off in differences.items() if name.endswith(" shared")}
+    assert len(shared) == 12
+    assert {name: off for name, off in shared.items() if not off < 1e-9} == {}
+
+
+def test_with_batch_norms_of_their_own_parts_they_have_not(differences):
+    apart = {name: off for name, off in differences.items() if name.endswith(" apart")}
+    assert {name: off for name, off in apart.items() if off < 1e-3} == {}
+
+
+def test_a_penalty_in_a_pass_of_its_own_is_averaged_where_torchs_wrapper_leaves_it_out(differences):
+    assert differences["penalty averaged"] < 1e-12
+    assert differences["penalty wrapped"] > 1e-3
