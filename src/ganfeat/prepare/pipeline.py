@@ -82,6 +82,8 @@ def prepare(
     ------
     InputError
         If an argument is wrong, there is nothing to read, or the folder is of a set with other settings.
+    RunError
+        If the search for duplicates does not tell the images apart.
     """
     if faces is not None:
         load_cascade(faces.cascade)

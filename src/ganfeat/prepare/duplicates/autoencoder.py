@@ -7,8 +7,12 @@ for linear time de-duplication" (Radford et al. 2016, arXiv:1511.06434, section 
 semantic hashing, Srivastava et al. 2015 for the thresholded code). Images whose 128 bits are all equal are duplicates.
 
 The paper leaves open: the noise, the rate and place of dropout, the loss, the optimiser, the number of epochs, the
-threshold, and how pixels are scaled. :class:`AutoencoderSettings` has what was chosen, by measurements on a tuning
-sample (docs/duplicates.md).
+threshold, and how pixels are scaled. :class:`AutoencoderSettings` has what was chosen, by measurements on tuning
+samples (docs/duplicates.md).
+
+The set's mean picture is taken away from the input, and the encoder has no bias: so the mean of every unit's input is 0
+over the set, and a unit is active for some images and not for others. With a bias, or with a common layout left in (the
+dark border of digits), noise and dropout silence every unit for all images alike, and all images share one hash.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfeat.errors import InputError
-from ganfeat.prepare.duplicates.small import SIDE, chosen
+from ganfeat.prepare.duplicates.small import BLOCK, chosen
 
 if TYPE_CHECKING:
     import torch
@@ -79,8 +83,8 @@ class HashingAutoencoder:
     ----------
     settings : AutoencoderSettings
     tensors : dict
-        ``encoder.weight (128, p)``, ``encoder.bias (128,)``, ``decoder.weight (p, 128)``, ``decoder.bias (p,)``, with
-        ``p = 1024 * channels``.
+        ``mean (p,)`` of the scaled pictures it was trained on, ``encoder.weight (128, p)``, ``decoder.weight (p, 128)``
+        and ``decoder.bias (p,)``, with ``p = 1024 * channels``.
     """
 
     settings: AutoencoderSettings
@@ -91,7 +95,7 @@ class HashingAutoencoder:
         import torch
 
         with torch.inference_mode():
-            rows_NP = inputs(pictures, self.settings.scaled)
+            rows_NP = inputs(pictures, self.settings.scaled) - self.tensors["mean"]
             return _encode(rows_NP, self.tensors).numpy()
 
     def hashes(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,8 +103,36 @@ class HashingAutoencoder:
         return np.packbits(self.codes(pictures) > self.settings.threshold, axis=1)
 
 
+def spread(hashes: NDArray[np.uint8]) -> tuple[int, float]:
+    """How far hashes tell images apart.
+
+    Parameters
+    ----------
+    hashes : ndarray of uint8, shape (n, 16)
+
+    Returns
+    -------
+    live : int
+        Bits, of 128, that are 1 for at least 1 % of the images and for at most 99 %.
+    entropy : float
+        Of each bit, summed, in bits: at most 128. As bits are correlated, it is an upper bound of the hash's own.
+
+    Examples
+    --------
+    >>> spread(np.array([[255] * 16, [0] * 16, [255] * 8 + [0] * 8, [0] * 16], np.uint8))
+    (128, 115.9...)
+    """
+    ones = np.zeros(BITS, np.int64)
+    for start in range(0, len(hashes), BLOCK):
+        ones += np.unpackbits(hashes[start : start + BLOCK], axis=1).sum(axis=0, dtype=np.int64)
+    share = ones / max(1, len(hashes))
+    parts = np.stack([share, 1 - share])
+    entropy = -(parts * np.log2(parts, where=parts > 0, out=np.zeros_like(parts))).sum()
+    return int(((share >= 0.01) & (share <= 0.99)).sum()), float(entropy)
+
+
 def inputs(pictures: NDArray[np.uint8], scaled: bool = True) -> torch.Tensor:
-    """Rows of float32 ``(n, 1024 * channels)`` from pictures ``uint8 (n, 32, 32, c)``."""
+    """Rows of float32 ``(n, 1024 * channels)`` from pictures ``uint8 (n, 32, 32, c)``, the set's mean not yet off."""
     import torch
 
     rows_NP = torch.from_numpy(np.ascontiguousarray(pictures).reshape(len(pictures), -1)).to(torch.float32) / 255
@@ -139,7 +171,8 @@ def train(
     sample = np.random.default_rng(seed).permutation(len(images))[: settings.sample]
     pictures = chosen(images, np.sort(sample))
     generator = torch.Generator().manual_seed(seed)
-    tensors = _initial(pictures, settings, generator)
+    mean_P = _mean(pictures, settings.scaled)
+    tensors = _initial(mean_P.numel(), generator)
     for tensor in tensors.values():
         tensor.requires_grad_()
     optimiser = torch.optim.Adam(tensors.values(), settings.learning_rate)
@@ -147,7 +180,7 @@ def train(
     for epoch in range(settings.epochs):
         order = torch.randperm(len(pictures), generator=generator).numpy()
         for start in range(0, len(pictures) - batch + 1, batch):
-            clean_NP = inputs(pictures[order[start : start + batch]], settings.scaled)
+            clean_NP = inputs(pictures[order[start : start + batch]], settings.scaled) - mean_P
             noise_NP = torch.empty_like(clean_NP).normal_(0, settings.noise * _SPREAD, generator=generator)
             code_NB = _encode(clean_NP + noise_NP, tensors)
             alive_NB = torch.rand(code_NB.shape, generator=generator) >= settings.dropout
@@ -159,26 +192,31 @@ def train(
             optimiser.step()
         if progress is not None:
             progress(epoch + 1, settings.epochs)
-    return HashingAutoencoder(settings, {name: tensor.detach() for name, tensor in tensors.items()})
+    return HashingAutoencoder(settings, {"mean": mean_P, **{name: own.detach() for name, own in tensors.items()}})
 
 
 def _encode(rows_NP: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     import torch
 
-    return torch.relu(torch.nn.functional.linear(rows_NP, tensors["encoder.weight"], tensors["encoder.bias"]))
+    return torch.relu(torch.nn.functional.linear(rows_NP, tensors["encoder.weight"]))
 
 
-def _initial(
-    pictures: NDArray[np.uint8], settings: AutoencoderSettings, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    """Uniform within 1 / sqrt(inputs), as ``torch.nn.Linear``; the decoder starts at the mean picture."""
+def _mean(pictures: NDArray[np.uint8], scaled: bool) -> torch.Tensor:
+    """Mean of all rows, ``(p,)``: a part of them may be one class of a sorted set."""
     import torch
 
-    pixels = SIDE * SIDE * pictures.shape[3]
-    mean_P = inputs(pictures[: 1 << 12], settings.scaled).mean(dim=0)
+    total_P = torch.zeros(pictures[0].size, dtype=torch.float64)
+    for start in range(0, len(pictures), BLOCK):
+        total_P += inputs(pictures[start : start + BLOCK], scaled).sum(dim=0, dtype=torch.float64)
+    return (total_P / len(pictures)).to(torch.float32)
+
+
+def _initial(pixels: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Uniform within 1 / sqrt(inputs), as ``torch.nn.Linear``; the decoder's bias starts at 0, the mean picture."""
+    import torch
+
     return {
         "encoder.weight": torch.empty(BITS, pixels).uniform_(-1, 1, generator=generator) / pixels**0.5,
-        "encoder.bias": torch.zeros(BITS),
         "decoder.weight": torch.empty(pixels, BITS).uniform_(-1, 1, generator=generator) / BITS**0.5,
-        "decoder.bias": mean_P,
+        "decoder.bias": torch.zeros(pixels),
     }

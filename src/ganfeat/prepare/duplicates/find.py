@@ -13,16 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfeat.errors import InputError
-from ganfeat.prepare.duplicates.autoencoder import BYTES, AutoencoderSettings, train
-from ganfeat.prepare.duplicates.grouping import groups_of_codes, kept_rows
-from ganfeat.prepare.duplicates.kept import Work
+from ganfeat.errors import InputError, RunError
+from ganfeat.prepare.duplicates.autoencoder import BITS, BYTES, AutoencoderSettings, spread, train
+from ganfeat.prepare.duplicates.grouping import groups_of_codes, kept_rows, same_pixels
+from ganfeat.prepare.duplicates.kept import PICTURES, Work
 from ganfeat.prepare.duplicates.neighbours import require_faiss
 from ganfeat.prepare.duplicates.pairs import compared, groups_by_features
-from ganfeat.prepare.duplicates.sheet import write_report
-from ganfeat.prepare.duplicates.small import BLOCK, blocks, check_images
+from ganfeat.prepare.duplicates.sheet import SHEET, write_report
+from ganfeat.prepare.duplicates.small import BLOCK, SIDE, blocks, check_images
 
 METHODS = ("autoencoder", "features")
+FORMAT = 2
+"""Of what a search keeps in its folder: to be raised with each change of the hash, the descriptor or the likeness."""
+SPARE_BITS = 16
+"""Entropy that hashes need beyond ``2 log2(n)``, at which one pair of n images is expected to share one by chance."""
+UNLIKE, MOST_UNLIKE = 0.2, 0.05
+"""Distance and share: a search of whose drops more are as far from what is kept for them has failed."""
+_FEW, _GREY_LEVELS = 4, 16
 Progress = Callable[[int, int, str], object]
 
 
@@ -87,8 +94,8 @@ def find_duplicates(
         Names for the report, in the order of the rows; read once. By default, numbers.
     method : {"autoencoder", "features"}
         ``autoencoder``: equal 128-bit codes of a denoising autoencoder (the DCGAN paper's method,
-        :mod:`ganfeat.prepare.duplicates.autoencoder`): hardly anything wrong is dropped, and copies that were shifted
-        or cropped are not found. ``features``: near neighbours that are alike, pixel by pixel
+        :mod:`ganfeat.prepare.duplicates.autoencoder`), or equal 32 x 32 pictures: little that is wrong is dropped, and
+        copies that were shifted or cropped are not found. ``features``: near neighbours that are alike, pixel by pixel
         (:mod:`ganfeat.prepare.duplicates.pairs`); it needs faiss.
     work : Path, optional
         A folder for the report (``counts.json``, ``groups.parquet``, ``groups.png``) and for what a search that was
@@ -101,7 +108,7 @@ def find_duplicates(
     features : ndarray or memmap, shape (n, d), optional
         For ``features``: rows of any network, as ``ganfeat extract`` writes them. By default a descriptor of pixels.
     least : float, optional
-        For ``features``: the likeness from which on a pair is one of duplicates. By default chosen by a rule.
+        For ``features``: pairs that are less alike are no duplicates. By default chosen by a rule.
     signature : str, optional
         Tells these images from others where `work` holds a search. By default from some of the pixels.
     progress : callable(done, total, what), optional
@@ -114,6 +121,9 @@ def find_duplicates(
     ------
     InputError
         If a setting is wrong, or `features` has not a row an image.
+    RunError
+        If the hashes do not tell the images apart: their entropy is too small, or more than 5 % of the images that
+        they would drop (and more than 4) are unlike the image that is kept.
     MissingExtraError
         If faiss is not installed and `method` is ``features``.
 
@@ -142,6 +152,7 @@ def find_duplicates(
     settings = settings or AutoencoderSettings()
     own: dict[str, Any] = asdict(settings) if method == "autoencoder" else {"least": least, "features": _sign(features)}
     plan = {
+        "format": FORMAT,
         "method": method,
         "seed": seed,
         "settings": own,
@@ -151,44 +162,89 @@ def find_duplicates(
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Work(work or Path(temporary), plan)
+        pictures = _pictures(images, folder, progress)
         about: dict[str, Any]
         if n < 2:
             groups, about = np.arange(n), {}
         elif method == "autoencoder":
-            groups, about = _by_codes(images, folder, settings, seed, progress), {"settings": asdict(settings)}
+            groups, about = _by_codes(pictures, folder, settings, seed, progress)
         else:
             pairs = groups_by_features(
-                images, folder, features=features, areas=areas, least=least, seed=seed, progress=progress
+                pictures, folder, features=features, areas=areas, least=least, seed=seed, progress=progress
             )
             rows = "pixels" if features is None else f"given, {features.shape[1]} columns"
             about = {"settings": {"features": rows, "least": pairs.least}, "pairs compared": pairs.compared}
+            if pairs.strangers:
+                about["strangers"] = pairs.strangers
             groups = pairs.groups
-    kept = kept_rows(groups, areas)
-    far = compared(images, kept)
-    card = {"step": "duplicates", "method": method, "seed": seed, **_counts(groups, far), **about}
-    found = Duplicates(groups, kept, far["row"], far["distance"], far["difference"], card)
-    if work is not None:
-        write_report(work, images, found, _names(ids, found.members))
+        kept = kept_rows(groups, areas)
+        far = compared(pictures, kept)
+        del pictures
+        card = {"step": "duplicates", "method": method, "seed": seed, **_counts(groups, far), **about}
+        found = Duplicates(groups, kept, far["row"], far["distance"], far["difference"], card)
+        if work is not None:
+            write_report(work, images, found, _names(ids, found.members))
+        if method == "autoencoder":
+            _refuse_unlike(found, None if work is None else work / SHEET)
+        folder.forget(PICTURES)
     return found
 
 
+def _pictures(images: NDArray[np.uint8], work: Work, progress: Progress | None) -> NDArray[np.uint8]:
+    """The 32 x 32 pictures of all images, made once: 3 KB an image on the disk where the images are larger."""
+    n, channels = len(images), images.shape[3]
+    if n == 0 or images.shape[1:3] == (SIDE, SIDE):
+        return images
+    column = work.column(PICTURES, np.uint8, SIDE * SIDE * channels, BLOCK)
+    for _, block in blocks(images, column.done):
+        column.append(block.reshape(len(block), -1))
+        if progress is not None:
+            progress(column.done, n, "shrinking")
+    return column.mapped().reshape(n, SIDE, SIDE, channels)
+
+
 def _by_codes(
-    images: NDArray[np.uint8], work: Work, settings: AutoencoderSettings, seed: int, progress: Progress | None
-) -> NDArray[np.int64]:
+    pictures: NDArray[np.uint8], work: Work, settings: AutoencoderSettings, seed: int, progress: Progress | None
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
     def told(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total, "training the autoencoder")
 
     trained = work.autoencoder(settings)
     if trained is None:
-        trained = train(images, settings, seed, told)
+        trained = train(pictures, settings, seed, told)
         work.keep_autoencoder(trained)
     codes = work.column("codes.bin", np.uint8, BYTES, BLOCK)
-    for _, pictures in blocks(images, codes.done):
-        codes.append(trained.hashes(pictures))
+    for _, block in blocks(pictures, codes.done):
+        codes.append(trained.hashes(block))
         if progress is not None:
-            progress(codes.done, len(images), "hashing")
-    return groups_of_codes(codes.rows()[: len(images)])
+            progress(codes.done, len(pictures), "hashing")
+    hashes, same = codes.rows()[: len(pictures)], same_pixels(pictures)
+    different = same == np.arange(len(same))
+    live, entropy = spread(hashes[different])
+    needed = 2 * np.log2(different.sum()) + SPARE_BITS
+    if different.sum() > 1 and entropy < needed:
+        raise RunError(
+            f"the hash does not tell these images apart: {live} of {BITS} bits differ between them, with {entropy:.0f} "
+            f"bits of entropy where {different.sum():,} images need {needed:.0f}. Nothing was left out: use "
+            "--duplicates features (method='features')"
+        )
+    # a unit that is nearly 0 may be rounded otherwise in another block: equal pictures get one hash
+    groups = groups_of_codes(hashes[same])
+    return groups, {"settings": asdict(settings), "bits": {"live": live, "entropy": round(entropy, 1)}}
+
+
+def _refuse_unlike(found: Duplicates, sheet: Path | None) -> None:
+    """Raise RunError where many images are unlike the one that is kept for them, and are no plain pictures."""
+    dropped = len(found.dropped)
+    unlike = int(((found.distance > UNLIKE) & (found.difference > _GREY_LEVELS)).sum())
+    if unlike > max(_FEW, MOST_UNLIKE * dropped):
+        where = "" if sheet is None else f" (see {sheet})"
+        raise RunError(
+            f"the hash does not tell these images apart: of {dropped:,} images that it takes for duplicates, "
+            f"{unlike:,} are unlike the one that is kept{where}. Nothing was left out: use "
+            "--duplicates features (method='features')"
+        )
 
 
 def _counts(groups: NDArray[np.int64], far: dict[str, NDArray[Any]]) -> dict[str, Any]:

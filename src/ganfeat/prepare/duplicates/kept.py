@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ganfeat.errors import InputError
 from ganfeat.prepare.duplicates.autoencoder import AutoencoderSettings, HashingAutoencoder
 
 PLAN = "plan.json"
+PICTURES = "pictures.bin"
+_FILES = ("autoencoder.safetensors", "codes.bin", "neighbours.npy", "alike.bin", "strangers.bin", PICTURES)
 
 
 class Work:
@@ -33,10 +36,8 @@ class Work:
         file = path / PLAN
         if not file.is_file() or file.read_text("utf-8") != content:
             file.unlink(missing_ok=True)
-            for old in (
-                path / name for name in ("autoencoder.safetensors", "codes.bin", "neighbours.npy", "alike.bin")
-            ):
-                old.unlink(missing_ok=True)
+            for name in _FILES:
+                (path / name).unlink(missing_ok=True)
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(file, content.encode())
 
@@ -69,6 +70,10 @@ class Work:
         """A file that grows by whole blocks of rows."""
         return Column(self.path / name, np.dtype(dtype), width, block)
 
+    def forget(self, name: str) -> None:
+        """Delete a file that is not wanted any more."""
+        (self.path / name).unlink(missing_ok=True)
+
 
 class Column:
     """Rows of equal length, appended in blocks; of a block that was not written whole nothing remains."""
@@ -83,12 +88,18 @@ class Column:
                 file.truncate(self.done * self._bytes)
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Add rows ``(m, width)``."""
+        """Add rows ``(m, width)``, and wait until they are on the disk: else zeros may be there after a power cut."""
         with self.path.open("ab") as file:
             file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
         self.done += len(rows)
 
     def rows(self) -> NDArray[Any]:
         """All of them, ``(n, width)``."""
         content = self.path.read_bytes() if self.path.is_file() else b""
         return np.frombuffer(content, self.dtype).reshape(-1, self.width)
+
+    def mapped(self) -> NDArray[Any]:
+        """All of them as a memory map, ``(n, width)``; at least one must have been written."""
+        return np.memmap(self.path, self.dtype, "r", shape=(self.done, self.width))

@@ -16,6 +16,8 @@ LIST = 400
 """Rows of an inverted list, about."""
 PROBES = 8
 """Lists that are searched: the time of a query does not depend on the number of rows."""
+MANY = 1024
+"""Lists from which on the nearest are looked for in a graph (HNSW) and not among all."""
 _TRAINING = 64
 _BLOCK = 8192
 
@@ -63,8 +65,9 @@ def nearest(
     Notes
     -----
     Rows are kept as float16. Above 4,096 of them, about ``n / 400`` lists are made by k-means, and a query looks at the
-    rows of 8 of them: the search takes linear time. The k-means takes a time that is quadratic in ``n`` with a small
-    constant.
+    rows of 8 of them. Up to 1,024 lists (409,600 rows) a row's lists are found by comparing it with all of them; above,
+    in a graph (Malkov & Yashunin 2018), in time ``log n`` a row. The k-means takes a time that is quadratic in ``n``
+    with a small constant: some ``n * n / 250`` distances.
     """
     faiss = require_faiss()
     width = read(0, 1).shape[1] if n else 1
@@ -85,12 +88,34 @@ def _index(faiss: Any, n: int, width: int, read: Callable[[int, int], NDArray[np
     if n <= EXACT:
         return faiss.IndexFlatL2(width)
     lists = n // LIST
-    index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(width), width, lists, half, faiss.METRIC_L2, False)
+    sample = _spread_sample(n, lists * _TRAINING, read)
+    settings = faiss.ClusteringParameters()
+    settings.seed, settings.niter, settings.max_points_per_centroid = seed % 2**31, 10, _TRAINING
+    clustering = faiss.Clustering(width, lists, settings)
+    clustering.train(sample, faiss.IndexFlatL2(width))
+    quantizer = _quantizer(faiss, faiss.vector_to_array(clustering.centroids).reshape(lists, width))
+    index = faiss.IndexIVFScalarQuantizer(quantizer, width, lists, half, faiss.METRIC_L2, False)
     index.nprobe = PROBES
-    index.cp.seed, index.cp.niter = seed % 2**31, 10
-    index.cp.max_points_per_centroid = _TRAINING
-    index.train(_spread_sample(n, lists * _TRAINING, read))
+    index.train(sample)
     return index
+
+
+def _quantizer(faiss: Any, centroids: NDArray[np.float32]) -> Any:
+    """Finds the nearest centroids."""
+    lists, width = centroids.shape
+    if lists < MANY:
+        flat = faiss.IndexFlatL2(width)
+        flat.add(centroids)
+        return flat
+    graph = faiss.IndexHNSWFlat(width, 32)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = 80, 64
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # threads would add rows in an order of chance
+    try:
+        graph.add(centroids)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return graph
 
 
 def _spread_sample(n: int, size: int, read: Callable[[int, int], NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -17,24 +17,30 @@ from ganfeat.prepare.duplicates.neighbours import nearest
 from ganfeat.prepare.duplicates.small import chosen
 
 Progress = Callable[[int, int, str], object]
+Passes = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[np.bool_]]
 CANDIDATES = 5
 """Nearest neighbours that are compared pixel by pixel."""
 STRANGER = 8
-"""Rank of the neighbour that is taken for no duplicate, to choose the least likeness."""
+"""Rank of the neighbour that is taken for no duplicate, to choose the least likeness; from the 6th on, for a ratio."""
 STRANGERS = 4000
 BUDGET = 0.001
 """Share of the strangers that may pass."""
 LEAST_RANGE = 0.88, 0.94
+RATIO = 0.3
+"""Duplicates have at most this share of the distance of each one's nearest stranger."""
+COPY = 0.96
+"""Strangers that are so much alike are taken for copies, and do not count."""
 _BLOCK = 4096
 _ROUNDS = 10
 
 
 class FoundPairs(NamedTuple):
-    """Groups, the least likeness they were made with, and how many pairs were compared."""
+    """Groups, the least likeness they were made with, how many pairs were compared, and what strangers are like."""
 
     groups: NDArray[np.int64]
     least: float
     compared: int
+    strangers: dict[str, float]
 
 
 def groups_by_features(
@@ -70,30 +76,74 @@ def groups_by_features(
     joined to connected components. As a chain of small changes leads from anything to anything, a member of a component
     that is not itself alike to the image kept leaves it, and forms groups with others that left.
 
-    The least likeness lets one in a thousand strangers pass: pairs of an image and its 8th neighbour, of 4,000 images
-    at most; but it stays within 0.88 to 0.94, for where groups of more than 8 are common the 8th is no stranger.
+    How alike images are that are no duplicates differs between sets and within them: two photographs hardly ever are,
+    the ones among handwritten digits are all much alike. Strangers tell.
+
+    - A stranger is the 8th neighbour of an image, unless the two are alike by 0.96: then it is a copy itself. The least
+      likeness lets one in a thousand strangers pass, of 4,000; but it stays within 0.88 to 0.94.
+    - The distance of a pair (1 less the likeness) is at most 0.3 of that of each of the two from its nearest stranger
+      (the ratio test of Lowe 2004, section 7.1), the 6th and 7th neighbours included. So of more than 6 copies of one
+      picture, those with a likeness below 0.96 may be kept.
     """
     same = same_pixels(images)
     rows = np.flatnonzero(same == np.arange(len(images)))
     if len(rows) < 2:
-        return FoundPairs(same, least or LEAST_RANGE[1], 0)
+        return FoundPairs(same, least or LEAST_RANGE[1], 0, {})
     near = work.array("neighbours.npy")
     if near is None:
         near = _neighbours(images, rows, features, seed, progress)
         work.keep_array("neighbours.npy", near)
+    strangers: dict[str, float] = {}
     if least is None:
-        least = _least(images, rows, near, seed)
+        least, strangers = _least(images, rows, near, seed)
     pairs = _candidate_pairs(near[:, :CANDIDATES])
-    alike = work.column("alike.bin", np.float32, 1, _BLOCK)
-    for start in range(alike.done, len(pairs), _BLOCK):
-        part = rows[pairs[start : start + _BLOCK]]
-        alike.append(_alike(images, part)[:, None])
-        if progress is not None:
-            progress(alike.done, len(pairs), "comparing pixels")
-    close = pairs[alike.rows()[: len(pairs), 0] >= least]
+    alike = _all_alike(images, rows, pairs, work, "alike.bin", "comparing pixels", progress)
+    close, alike = pairs[alike >= least], alike[alike >= least]
+    nearest_strangers = _strangers(images, rows, near, np.unique(close), work, progress)
+
+    def passes(pairs: NDArray[np.int64], alike: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return (alike >= least) & (1 - alike <= RATIO * (1 - nearest_strangers[pairs].max(axis=1)))
+
     some = None if areas is None else _largest_of_same(same, areas)[rows]
-    groups = _star_groups(images, rows, close, some, least)
-    return FoundPairs(rows[groups][np.searchsorted(rows, same)], least, len(pairs))
+    groups = _star_groups(images, rows, close[passes(close, alike)], some, passes)
+    return FoundPairs(rows[groups][np.searchsorted(rows, same)], least, len(pairs), strangers)
+
+
+def _all_alike(
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    work: Work,
+    name: str,
+    what: str,
+    progress: Progress | None,
+) -> NDArray[np.float32]:
+    """Likeness of pairs of places in ``rows``, kept in a file while it is found."""
+    alike = work.column(name, np.float32, 1, _BLOCK)
+    for start in range(alike.done, len(pairs), _BLOCK):
+        alike.append(_alike(images, rows[pairs[start : start + _BLOCK]])[:, None])
+        if progress is not None:
+            progress(alike.done, len(pairs), what)
+    return np.asarray(alike.rows()[: len(pairs), 0], np.float32)
+
+
+def _strangers(
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    near: NDArray[np.int32],
+    asked: NDArray[np.int64],
+    work: Work,
+    progress: Progress | None,
+) -> NDArray[np.float32]:
+    """Likeness of some places in ``rows`` to their nearest stranger; -1 where none is known."""
+    ranks = near[asked, CANDIDATES:]
+    pairs = np.stack([asked.repeat(ranks.shape[1]), ranks.ravel()], axis=1)
+    pairs = pairs[pairs[:, 1] >= 0]
+    alike = _all_alike(images, rows, pairs, work, "strangers.bin", "comparing with strangers", progress)
+    of_all = np.full(len(rows), -1, np.float32)
+    strange = alike < COPY
+    np.maximum.at(of_all, pairs[strange, 0], alike[strange])
+    return of_all
 
 
 def _largest_of_same(same: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,15 +179,20 @@ def _neighbours(
     return np.concatenate([block for block, _ in found]).astype(np.int32)
 
 
-def _least(images: NDArray[np.uint8], rows: NDArray[np.int64], near: NDArray[np.int32], seed: int) -> float:
-    """See the Notes of :func:`groups_by_features`."""
+def _least(
+    images: NDArray[np.uint8], rows: NDArray[np.int64], near: NDArray[np.int32], seed: int
+) -> tuple[float, dict[str, float]]:
+    """The least likeness by the rule, and what it was made of: see the Notes of :func:`groups_by_features`."""
     sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:STRANGERS])
     strangers = near[sample, -1]
     pairs = np.stack([sample, strangers], axis=1)[strangers >= 0]
     low, high = LEAST_RANGE
-    if not len(pairs):
-        return high
-    return float(np.clip(np.quantile(_alike(images, rows[pairs]), 1 - BUDGET), low, high))
+    alike = _alike(images, rows[pairs]) if len(pairs) else np.empty(0, np.float32)
+    alike = alike[alike < COPY]
+    if not len(alike):
+        return high, {}
+    asked = float(np.quantile(alike, 1 - BUDGET))
+    return float(np.clip(asked, low, high)), {"pairs": len(alike), "least asked for": round(asked, 4)}
 
 
 def _candidate_pairs(near: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -164,7 +219,7 @@ def _star_groups(
     rows: NDArray[np.int64],
     close: NDArray[np.int64],
     areas: NDArray[np.int64] | None,
-    least: float,
+    passes: Passes,
 ) -> NDArray[np.int64]:
     """Groups of which every member is alike to the one that is kept; numbers are places in ``rows``."""
     groups = np.arange(len(rows))
@@ -176,7 +231,8 @@ def _star_groups(
             break
         linked = _linked(close, others, kept, len(rows))
         alike = linked.copy()
-        alike[~linked] = _alike(images, rows[np.stack([others, kept[others]], axis=1)[~linked]]) >= least
+        unlinked = np.stack([others, kept[others]], axis=1)[~linked]
+        alike[~linked] = passes(unlinked, _alike(images, rows[unlinked]))
         groups[others[alike]] = kept[others[alike]]
         left = np.zeros(len(rows), bool)
         left[others[~alike]] = True
