@@ -16,6 +16,7 @@ from typing import Any
 IMAGES = 100_000_000
 WORKERS = (1, 8, 64, 512)
 BEGIN, END = "<!-- worked out by benchmarks/plan.py -->", "<!-- end -->"
+RATES_BEGIN, RATES_END = "<!-- rates -->", "<!-- end of rates -->"
 MILLION_BEGIN, MILLION_END = "<!-- a million -->", "<!-- end of a million -->"
 
 
@@ -29,7 +30,7 @@ def table(scale: dict[str, Any], million: dict[str, Any]) -> str:
         ("prepare, JPEGs of 256 x 256 to 64 x 64", of_prepare["1 thread"], decoding),
         ("the same, `--fast-jpeg draft`", of_prepare["1 thread, --fast-jpeg draft"], decoding),
         ("extract, D of width 64 at 32 x 32, on CPU cores", of_extract["1 process"], shared),
-        ("extract, what reading and writing allow a core", of_extract["1 process, next to no network"], shared),
+        ("extract, what reading, and writing 448 features, allow a core", of_extract["1 process, next to no network"], shared),
     ]
     heads = " | ".join(f"{n:,} core{'s' if n > 1 else ''}" for n in WORKERS)
     lines = [f"| step | images/s, one core | {heads} |", "|---|---|" + "---|" * len(WORKERS)]
@@ -72,6 +73,22 @@ def measured(million: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rates(scale: dict[str, Any]) -> str:
+    """What benchmarks/scale.py measured, in Markdown."""
+    once = scale["repeats"] == 1
+    lines = ["| step | way | images/s | quartiles | efficiency |", "|---|---|---|---|---|"]
+    for step, found in scale["results"].items():
+        efficiency = found["efficiency"]
+        if not isinstance(efficiency, dict):
+            efficiency = {"2 threads": efficiency}
+        for way, rate in found["images_per_second"].items():
+            low, high = found["quartiles"][way]
+            share = f"{efficiency[way]:.2f}" if way in efficiency else ""
+            spread = "once" if once else f"{low:,.0f} to {high:,.0f}"
+            lines.append(f"| {step} | {way} | {rate:,.0f} | {spread} | {share} |")
+    return "\n".join(lines)
+
+
 def put(page: Path, begin: str, end: str, text: str) -> None:
     """Replace what stands between two marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
@@ -94,9 +111,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     scale, million = (json.loads(path.read_text(encoding="utf-8")) for path in (options.scale, options.million))
-    print(table(scale, million), measured(million), sep="\n\n")
+    print(rates(scale), table(scale, million), measured(million), sep="\n\n")
     if options.page:
         put(options.page, BEGIN, END, table(scale, million))
+        put(options.page, RATES_BEGIN, RATES_END, rates(scale))
         put(options.page, MILLION_BEGIN, MILLION_END, measured(million))
 
 

@@ -56,13 +56,14 @@ def main() -> None:
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
-    if "prepare" in options.parts:
-        results["prepare"] = preparing(folder, options.photographs, options.repeats)
-    if "extract" in options.parts:
-        results["extract"] = extracting(folder, options.images, options.repeats)
-    if "train" in options.parts:
-        results["train"] = training(folder, options.steps, options.repeats)
-    conclude("scale", {"repeats": options.repeats, "results": results}, options.out)
+    parts = {
+        "prepare": lambda: preparing(folder, options.photographs, options.repeats),
+        "extract": lambda: extracting(folder, options.images, options.repeats),
+        "train": lambda: training(folder, options.steps, options.repeats),
+    }
+    for part in options.parts:
+        results[part] = parts[part]()
+        conclude("scale", {"repeats": options.repeats, "results": results}, options.out)  # what is done is kept
 
 
 def photographs(folder: Path, count: int, side: int = 256) -> Path:

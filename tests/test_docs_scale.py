@@ -28,6 +28,8 @@ def test_the_table_is_worked_out_from_the_measurements(plan, results):
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     block = page.partition(plan.BEGIN)[2].partition(plan.END)[0].strip()
     assert block == plan.table(results["scale"], results["million"])
+    block = page.partition(plan.RATES_BEGIN)[2].partition(plan.RATES_END)[0].strip()
+    assert block == plan.rates(results["scale"])
     block = page.partition(plan.MILLION_BEGIN)[2].partition(plan.MILLION_END)[0].strip()
     assert block == plan.measured(results["million"])
 
