@@ -30,7 +30,11 @@ def table(scale: dict[str, Any], million: dict[str, Any]) -> str:
         ("prepare, JPEGs of 256 x 256 to 64 x 64", of_prepare["1 thread"], decoding),
         ("the same, `--fast-jpeg draft`", of_prepare["1 thread, --fast-jpeg draft"], decoding),
         ("extract, D of width 64 at 32 x 32, on CPU cores", of_extract["1 process"], shared),
-        ("extract, what reading, and writing 448 features, allow a core", of_extract["1 process, next to no network"], shared),
+        (
+            "extract, what reading, and writing 448 features, allow a core",
+            of_extract["1 process, next to no network"],
+            shared,
+        ),
     ]
     heads = " | ".join(f"{n:,} core{'s' if n > 1 else ''}" for n in WORKERS)
     lines = [f"| step | images/s, one core | {heads} |", "|---|---|" + "---|" * len(WORKERS)]
